@@ -1,0 +1,212 @@
+//! The event log: one DynamoDB table, appended to and read, never changed.
+//!
+//! Appending is one conditional put, and both answers are success: the event is new, or it was already there.
+//! Every Query and Scan carries a `Limit`: the local store reads everything a request without one could return.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use chrono::{DateTime, Utc};
+use serde_dynamo::Item;
+
+use crate::{
+    EventId, LogReader, Reader, RecordedEvent, Stored, StreamName, Undecodable, from_item, stored::LOG_SHARDS, to_item,
+};
+
+/// Items a page may hold. The local store slows down on larger ones; AWS cuts a page at 1 MB anyway.
+pub(crate) const PAGE: i32 = 1000;
+
+/// The event table.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    client: Client,
+    table: String,
+}
+
+/// What an append found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Appended {
+    /// The event is in the log now and was not before.
+    New,
+    /// The fact was recorded before, as this.
+    AlreadyThere(Box<RecordedEvent>),
+}
+
+/// An append that did not take place, as far as we can tell.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another try may succeed.
+    #[error("appending {event} {id} to {stream}: {why}")]
+    Unavailable {
+        /// The type of the event.
+        event: String,
+        /// Its id.
+        id: EventId,
+        /// Its stream.
+        stream: StreamName,
+        /// What the store or the network said.
+        why: String,
+    },
+    /// The store will never take this event.
+    #[error("the store refused {event} {id} of {stream}: {why}")]
+    Refused {
+        /// The type of the event.
+        event: String,
+        /// Its id.
+        id: EventId,
+        /// Its stream.
+        stream: StreamName,
+        /// What the store said.
+        why: String,
+    },
+    /// Something that is no event has this event's key.
+    #[error(transparent)]
+    Corrupt(#[from] Undecodable),
+}
+
+/// A read that did not finish.
+#[derive(Debug, thiserror::Error)]
+#[error("reading {what}: {why}")]
+pub struct ReadError {
+    what: String,
+    why: String,
+}
+
+impl ReadError {
+    pub(crate) fn new<E>(what: impl Into<String>, error: E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        ReadError { what: what.into(), why: DisplayErrorContext(error).to_string() }
+    }
+}
+
+impl EventLog {
+    /// The log in `table`.
+    #[must_use]
+    pub fn new(client: Client, table: impl Into<String>) -> EventLog {
+        EventLog { client, table: table.into() }
+    }
+
+    /// Records the event, once.
+    ///
+    /// When the answer is lost, the event is looked up by its id before anything is said, so that an append that took
+    /// effect is never reported as failed.
+    pub async fn append(&self, recorded: &RecordedEvent) -> Result<Appended, AppendError> {
+        let item = to_item(recorded).map_err(|error| refused(recorded, error.to_string()))?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into()))
+            .condition_expression("attribute_not_exists(id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(Appended::New),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                PutItemError::ConditionalCheckFailedException(found) => already_there(found.item),
+                error if is_refusal(error.code()) => Err(refused(recorded, DisplayErrorContext(error).to_string())),
+                error => self.look_up(recorded, DisplayErrorContext(error).to_string()).await,
+            },
+            Err(error) => self.look_up(recorded, DisplayErrorContext(error).to_string()).await,
+        }
+    }
+
+    async fn look_up(&self, recorded: &RecordedEvent, why: String) -> Result<Appended, AppendError> {
+        match self.get(&recorded.stream, recorded.id).await {
+            Ok(Some(found)) => Ok(Appended::AlreadyThere(Box::new(found?))),
+            Ok(None) | Err(_) => Err(AppendError::Unavailable {
+                event: recorded.event.type_name().to_owned(),
+                id: recorded.id,
+                stream: recorded.stream.clone(),
+                why,
+            }),
+        }
+    }
+
+    /// One event, consistently.
+    pub async fn get(&self, stream: &StreamName, id: EventId) -> Result<Option<Stored>, ReadError> {
+        let get = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let get = get.key("stream", AttributeValue::S(stream.to_string())).key("id", AttributeValue::S(id.to_string()));
+        let found = get.send().await.map_err(|error| ReadError::new(format!("event {id} of {stream}"), error))?;
+        Ok(found.item.map(|item| from_item(Item::from(item))))
+    }
+
+    /// One stream, consistently, in id order.
+    #[must_use]
+    pub fn read_stream(&self, stream: &StreamName) -> Reader {
+        let query = self.client.query().table_name(&self.table).consistent_read(true).limit(PAGE);
+        let query = query
+            .key_condition_expression("#stream = :stream")
+            .expression_attribute_names("#stream", "stream")
+            .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()));
+        Reader::of_query(format!("stream {stream}"), query.into_paginator().items().send())
+    }
+
+    /// All of a short stream, such as a connection's.
+    pub async fn read_whole_stream(&self, stream: &StreamName) -> Result<Vec<Stored>, ReadError> {
+        let mut reader = self.read_stream(stream);
+        let mut events = Vec::new();
+        while let Some(stored) = reader.next().await? {
+            events.push(stored);
+        }
+        Ok(events)
+    }
+
+    /// The log from `since` (included) to `until` (excluded), in order of time: day by day, 8 shards merged.
+    ///
+    /// Reads an index, which on AWS runs some milliseconds behind the table.
+    #[must_use]
+    pub fn read_log(&self, since: DateTime<Utc>, until: DateTime<Utc>) -> LogReader {
+        LogReader::new(self.clone(), since, until)
+    }
+
+    /// One page-wise pass over one shard of one day, from `since` to `until`.
+    pub(crate) fn read_shard(&self, day: String, since: &str, until: &str) -> Reader {
+        let query = self.client.query().table_name(&self.table).index_name("log").limit(PAGE);
+        let query = query
+            .key_condition_expression("#day = :day AND logged BETWEEN :since AND :until")
+            .expression_attribute_names("#day", "day")
+            .expression_attribute_values(":day", AttributeValue::S(day.clone()))
+            .expression_attribute_values(":since", AttributeValue::S(since.to_owned()))
+            .expression_attribute_values(":until", AttributeValue::S(until.to_owned()));
+        Reader::of_query(format!("log of {day}"), query.into_paginator().items().send())
+    }
+
+    /// Number of shards of a day.
+    pub(crate) fn shards(&self) -> u8 {
+        LOG_SHARDS
+    }
+
+    /// Segment `segment` of `segments` of the whole table. A stream's events come together, streams in no order.
+    #[must_use]
+    pub fn scan(&self, segment: i32, segments: i32) -> Reader {
+        let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(PAGE);
+        let scan = scan.segment(segment).total_segments(segments);
+        Reader::of_scan(format!("segment {segment} of {segments}"), scan.into_paginator().items().send())
+    }
+}
+
+fn already_there(item: Option<HashMap<String, AttributeValue>>) -> Result<Appended, AppendError> {
+    let stored = from_item(Item::from(item.unwrap_or_default()))?;
+    Ok(Appended::AlreadyThere(Box::new(stored)))
+}
+
+fn refused(recorded: &RecordedEvent, why: String) -> AppendError {
+    AppendError::Refused {
+        event: recorded.event.type_name().to_owned(),
+        id: recorded.id,
+        stream: recorded.stream.clone(),
+        why,
+    }
+}
+
+/// Whether DynamoDB would answer the same to the same request for ever.
+fn is_refusal(code: Option<&str>) -> bool {
+    matches!(code, Some("ValidationException" | "ItemCollectionSizeLimitExceededException"))
+}
