@@ -1,0 +1,140 @@
+//! `post`, the part for broadcasts: who hears it, and in which pages.
+//!
+//! Up to 500 are pushed to at once. A larger audience is only planned: pages of 500 ids go out as `deliver` notices, and
+//! a `deliver` pushes exactly its ids and never plans. So a notice that comes again repeats, and never multiplies.
+
+use events::{
+    ConnectionId,
+    delivery::{self, BroadcastDelivered},
+    time,
+};
+use lambda_runtime::Context;
+use projections::{
+    Cursor,
+    notices::{Broadcast, ConnectionGone, Deliver, Notice, Resume, Said},
+};
+
+use crate::{
+    Fault,
+    frames::Push,
+    post::{ATTEMPTS, Post},
+    pusher::Fate,
+    service::time_left,
+};
+
+/// Connections of a page: what one invocation pushes to in well under a second (measured in benches).
+const PAGE: usize = 500;
+
+impl Post {
+    /// Pushes to everyone who heard their welcome before the message, or plans to.
+    pub(crate) async fn broadcast(&self, broadcast: Broadcast, context: &Context) -> Result<String, Fault> {
+        let Broadcast { said, resume } = broadcast;
+        let resumed = resume.is_some();
+        let Resume { cursor, page } = resume.unwrap_or(Resume { cursor: Cursor::default(), page: 0 });
+        let mut plan = Plan { said, page, audience: Vec::new() };
+        let mut cursor = Some(cursor);
+        while let Some(from) = cursor.take() {
+            let live = self.view.live(from, PAGE).await.map_err(|error| Fault::new("NotRead", error))?;
+            let in_time = live.connections.into_iter().filter(|live| live.opened_at <= plan.said.at);
+            plan.audience.extend(in_time.map(|live| live.connection));
+            cursor = live.next;
+            self.publish(plan.full_pages()).await?;
+            if let Some(cursor) = cursor.take_if(|_| time_left(context) < self.timing.deadline_margin) {
+                return self.hand_on(plan, cursor).await;
+            }
+        }
+        if plan.page == 0 && !resumed {
+            return self.deliver(plan.last_page(), context).await;
+        }
+        self.publish(vec![Notice::Deliver(plan.last_page())]).await?;
+        Ok(format!("planned {} pages", plan.page))
+    }
+
+    /// Short of time: who has been read so far, and as the last act where to go on.
+    async fn hand_on(&self, mut plan: Plan, cursor: Cursor) -> Result<String, Fault> {
+        self.publish(vec![Notice::Deliver(plan.last_page())]).await?;
+        let resume = Some(Resume { cursor, page: plan.page });
+        self.publish(vec![Notice::Broadcast(Broadcast { said: plan.said, resume })]).await?;
+        Ok(format!("planned {} pages and handed on", plan.page))
+    }
+
+    /// Pushes to exactly the ids of one page and records the count.
+    pub(crate) async fn deliver(&self, deliver: Deliver, context: &Context) -> Result<String, Fault> {
+        let Deliver { said, page, attempt, connections } = deliver;
+        let fates = self.pusher.push(&Push::from(&said), connections).await?;
+        let gone = with(&fates, Fate::Gone);
+        let pending = with(&fates, Fate::Pending);
+        let counted = count(&fates, page, attempt);
+        let outcome = format!(
+            "{} delivered, {} gone, {} failed, {} pending",
+            counted.delivered,
+            counted.gone,
+            counted.failed,
+            pending.len()
+        );
+        let mut notices: Vec<_> = gone
+            .into_iter()
+            .map(|connection| Notice::ConnectionGone(ConnectionGone { id: said.id, connection }))
+            .collect();
+        let id = said.id;
+        if attempt < ATTEMPTS && !pending.is_empty() {
+            notices.push(Notice::Deliver(Deliver { said, page, attempt: attempt + 1, connections: pending }));
+        }
+        self.publish(notices).await?;
+        self.record(delivery::broadcast_delivered(id, counted, time::now(), &context.request_id)).await?;
+        Ok(outcome)
+    }
+}
+
+/// A broadcast being planned.
+struct Plan {
+    said: Said,
+    /// Number of the next page.
+    page: u32,
+    /// Who is in no page yet.
+    audience: Vec<ConnectionId>,
+}
+
+impl Plan {
+    /// Takes as many full pages as there are, keeping at least one connection for [`last_page`](Self::last_page).
+    fn full_pages(&mut self) -> Vec<Notice> {
+        let mut pages = Vec::new();
+        while self.audience.len() > PAGE {
+            let rest = self.audience.split_off(PAGE);
+            let connections = std::mem::replace(&mut self.audience, rest);
+            pages.push(Notice::Deliver(self.numbered(connections)));
+        }
+        pages
+    }
+
+    /// The page of all who are left.
+    fn last_page(&mut self) -> Deliver {
+        let connections = std::mem::take(&mut self.audience);
+        self.numbered(connections)
+    }
+
+    fn numbered(&mut self, connections: Vec<ConnectionId>) -> Deliver {
+        let page = self.page;
+        self.page += 1;
+        Deliver { said: self.said.clone(), page, attempt: 1, connections }
+    }
+}
+
+fn with(fates: &[(ConnectionId, Fate)], wanted: Fate) -> Vec<ConnectionId> {
+    fates.iter().filter(|(_, fate)| *fate == wanted).map(|(connection, _)| connection.clone()).collect()
+}
+
+fn count(fates: &[(ConnectionId, Fate)], page: u32, attempt: u32) -> BroadcastDelivered {
+    let count = |counts: fn(Fate) -> bool| {
+        fates.iter().filter(|(_, fate)| counts(*fate)).count().try_into().unwrap_or(u32::MAX)
+    };
+    let given_up = |fate| fate == Fate::Refused;
+    let last_given_up = |fate| matches!(fate, Fate::Refused | Fate::Pending);
+    BroadcastDelivered {
+        page,
+        attempt,
+        delivered: count(|fate| fate == Fate::Delivered),
+        gone: count(|fate| matches!(fate, Fate::Ended | Fate::Gone)),
+        failed: count(if attempt < ATTEMPTS { given_up } else { last_given_up }),
+    }
+}

@@ -1,0 +1,31 @@
+//! The Lambdas: one file each, behind one binary.
+//!
+//! Routes: [`connect`], [`disconnect`], [`broadcast`], [`list`], [`chat`], [`fallback`] append events and answer.
+//! Behind the stream: [`projector`] keeps the view and publishes notices. Behind the bus: [`post`] pushes, [`manage`]
+//! reconciles. [`Function`] is the registry that `bootstrap` and the local runtime share.
+
+pub mod broadcast;
+mod bus;
+pub mod chat;
+pub mod connect;
+pub mod disconnect;
+pub mod fallback;
+mod fan_out;
+mod frames;
+mod gateway;
+pub mod list;
+pub mod manage;
+mod parked;
+pub mod post;
+pub mod projector;
+mod pusher;
+mod registry;
+mod request;
+mod service;
+mod settings;
+
+pub use bus::{Bus, Unpublished};
+pub use parked::Parked;
+pub use registry::Function;
+pub use service::{Answer, Fault, Payload, Service};
+pub use settings::{MissingSetting, Settings, VARIABLES};
