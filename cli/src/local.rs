@@ -1,0 +1,112 @@
+//! `webchat local`: the deployment on one machine, until Ctrl-C.
+
+use std::{
+    io::{Write, stdout},
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use local::{Data, Options, Runtime};
+use tracing_subscriber::EnvFilter;
+
+/// Arguments of `webchat local`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Port for clients; 0 takes a free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+
+    /// Address for clients
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "ADDRESS")]
+    bind: IpAddr,
+
+    /// Folder of the data [default: webchat in the platform's data folder]
+    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    data: Option<PathBuf>,
+
+    /// Keep nothing: all data ends with the program
+    #[arg(long)]
+    memory: bool,
+
+    /// What to log to stderr, such as info or handlers=debug,local=info
+    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    let filter = EnvFilter::builder().parse(&args.log).with_context(|| format!("--log {}", args.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> Result<()> {
+    let data = if args.memory { Data::Memory } else { Data::Folder(folder(args.data)?) };
+    let mut interrupted = Interrupt::new()?;
+    let options = Options { bind: args.bind, port: args.port, data: data.clone(), ..Options::default() };
+    let runtime = Runtime::start(options).await?;
+    greet(&runtime, &data, args.bind)?;
+    interrupted.wait().await;
+    eprintln!("stopping: saying goodbye to clients and finishing what is under way");
+    runtime.stop().await;
+    Ok(())
+}
+
+fn folder(given: Option<PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(folder) => Ok(folder),
+        None => directories::ProjectDirs::from("", "", "webchat")
+            .map(|dirs| dirs.data_dir().to_owned())
+            .context("this user has no data folder; name one with --data, or use --memory"),
+    }
+}
+
+/// The first line is for programs, the rest for people.
+fn greet(runtime: &Runtime, data: &Data, bind: IpAddr) -> std::io::Result<()> {
+    let url = runtime.url();
+    let mut out = stdout().lock();
+    writeln!(out, "listening on {url}")?;
+    match data {
+        Data::Memory => writeln!(out, "data       in memory, gone when this ends")?,
+        Data::Folder(folder) => writeln!(out, "data       {}", folder.display())?,
+    }
+    writeln!(out)?;
+    writeln!(out, "In another terminal or two:   npx wscat -c {url}")?;
+    writeln!(out, "Then type, for example:       {{\"action\":\"broadcast\",\"message\":\"Anybody home?\"}}")?;
+    writeln!(out, "                              {{\"action\":\"list\"}}")?;
+    writeln!(out, "Ctrl-C ends it.")?;
+    out.flush()?;
+    if !bind.is_loopback() {
+        eprintln!(
+            "webchat: warning: everyone who can reach {bind} can connect, read along and write, without a password"
+        );
+    }
+    Ok(())
+}
+
+/// Ctrl-C, and SIGTERM where there is such a thing.
+struct Interrupt {
+    #[cfg(unix)]
+    terminated: tokio::signal::unix::Signal,
+}
+
+impl Interrupt {
+    fn new() -> Result<Interrupt> {
+        Ok(Interrupt {
+            #[cfg(unix)]
+            terminated: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .context("watching for SIGTERM")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,119 @@
+//! The AWS-facing listener: DynamoDB, EventBridge and `@connections` for the SDK clients, on loopback only.
+//!
+//! It refuses what a browser could send: requests with an `Origin`, and such without `Authorization`. Signatures are not
+//! checked. Injected faults act here, around the whole of it.
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+use crate::{
+    bus::Bus,
+    faults::{Effect, Faults, fail_entries, refusal, spare_entries},
+    tables::Tables,
+};
+
+/// DynamoDB takes bodies of up to 16 MB.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+#[derive(Clone)]
+struct Services {
+    tables: Tables,
+    bus: Arc<Bus>,
+}
+
+/// The listener's routes; `management` are those of `@connections`.
+pub(crate) fn router(tables: Tables, bus: Arc<Bus>, management: Router, faults: Faults) -> Router {
+    Router::new()
+        .route("/", post(target))
+        .with_state(Services { tables, bus })
+        .merge(management)
+        .layer(from_fn_with_state(faults, strike))
+        .layer(from_fn(guard))
+}
+
+/// Dispatches on `X-Amz-Target`.
+async fn target(State(services): State<Services>, headers: HeaderMap, body: String) -> Response {
+    match operation_of_target(&headers) {
+        Some(("AWSEvents", "PutEvents")) => {
+            let (status, body) = services.bus.put_events(&body);
+            json_response(status, "application/x-amz-json-1.1", body.to_string())
+        }
+        Some(("DynamoDB_20120810" | "DynamoDBStreams_20120810", operation)) => {
+            match services.tables.call(operation.to_owned(), body).await {
+                Ok(reply) => json_response(reply.status, "application/x-amz-json-1.0", reply.body),
+                Err(closed) => (StatusCode::SERVICE_UNAVAILABLE, closed.to_string()).into_response(),
+            }
+        }
+        _ => refusal(400, "UnknownOperationException"),
+    }
+}
+
+fn operation_of_target(headers: &HeaderMap) -> Option<(&str, &str)> {
+    headers.get("x-amz-target")?.to_str().ok()?.split_once('.')
+}
+
+fn json_response(status: u16, content_type: &'static str, body: String) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+async fn guard(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) || !headers.contains_key(header::AUTHORIZATION) {
+        return refusal(403, "AccessDeniedException");
+    }
+    next.run(request).await
+}
+
+/// Lets an injected fault act on the call.
+async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> Response {
+    let operation = operation(&request);
+    let path = request.uri().path().to_owned();
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else { return refusal(413, "RequestEntityTooLargeException") };
+    let run = |body: Bytes| next.run(Request::from_parts(parts, Body::from(body)));
+    match faults.strike(operation.as_deref().unwrap_or_default(), &path, &body) {
+        None => run(body).await,
+        Some(Effect::Refuse(status, error_type)) => refusal(status, error_type),
+        Some(Effect::Ignore) => std::future::pending().await,
+        Some(Effect::LoseAnswer) => {
+            run(body).await;
+            std::future::pending().await
+        }
+        Some(Effect::FailEntries) => fail_half(body, run).await.unwrap_or_else(|| refusal(500, "InternalFailure")),
+    }
+}
+
+async fn fail_half<F: Future<Output = Response>>(body: Bytes, run: impl FnOnce(Bytes) -> F) -> Option<Response> {
+    let all = serde_json::from_slice::<Value>(&body).ok()?["Entries"].as_array()?.len();
+    let answer = if all > 1 {
+        to_bytes(run(spare_entries(&body)?).await.into_body(), MAX_BODY).await.ok()?
+    } else {
+        Bytes::new()
+    };
+    let body = String::from_utf8(fail_entries(&answer, all)?.to_vec()).ok()?;
+    Some(json_response(200, "application/x-amz-json-1.1", body))
+}
+
+/// The API's name of the call.
+fn operation(request: &Request) -> Option<String> {
+    if request.uri().path() == "/" {
+        return operation_of_target(request.headers()).map(|(_, operation)| operation.to_owned());
+    }
+    let name = match *request.method() {
+        Method::POST => "PostToConnection",
+        Method::GET => "GetConnection",
+        Method::DELETE => "DeleteConnection",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}

@@ -1,0 +1,148 @@
+//! EventBridge on one machine: PutEvents, the rules, the schedule.
+//!
+//! An accepted entry is in the store as the invocations it causes before PutEvents is answered. The rules are the
+//! deployment's: everything on the bus goes to `post`, but `connection.gone` to `manage`.
+
+use std::{sync::Arc, time::Duration};
+
+use events::Timing;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::queue::Queue;
+
+/// The bus's name.
+pub const BUS: &str = "webchat-local";
+
+/// EventBridge's limit of entries in a call.
+const MAX_ENTRIES: usize = 10;
+/// EventBridge's limit of a call, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Source, detail-types, and the function they are for.
+const RULES: [(&str, &[&str], &str); 2] = [
+    ("webchat", &["welcome", "chat", "broadcast", "deliver", "receipt"], "post"),
+    ("webchat", &["connection.gone"], "manage"),
+];
+
+/// The event bus.
+pub(crate) struct Bus {
+    queue: Arc<Queue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PutEvents {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    source: Option<String>,
+    detail_type: Option<String>,
+    detail: Option<String>,
+    event_bus_name: Option<String>,
+}
+
+/// What an entry comes to: its EventId, or code and message.
+type Accepted = Result<String, (&'static str, String)>;
+
+impl Bus {
+    pub(crate) fn new(queue: Arc<Queue>) -> Bus {
+        Bus { queue }
+    }
+
+    /// Answers PutEvents: status and body.
+    pub(crate) fn put_events(&self, body: &str) -> (u16, Value) {
+        let entries = match serde_json::from_str::<PutEvents>(body) {
+            Ok(request) => request.entries,
+            Err(error) => return invalid(&error.to_string()),
+        };
+        let bytes =
+            |e: &Entry| [&e.source, &e.detail_type, &e.detail].into_iter().flatten().map(String::len).sum::<usize>();
+        if entries.is_empty() || entries.len() > MAX_ENTRIES {
+            return invalid(
+                "1 validation error detected: Value at 'entries' failed to satisfy constraint: Member must have length between 1 and 10",
+            );
+        }
+        if entries.iter().map(bytes).sum::<usize>() > MAX_BYTES {
+            return invalid("Total size of the entries in the request is over the limit.");
+        }
+        let mut calls = Vec::new();
+        let results: Vec<Accepted> = entries.into_iter().map(|entry| accept(entry, &mut calls)).collect();
+        match self.queue.accept(calls) {
+            Ok(()) => (200, answer(&results)),
+            Err(error) => {
+                error!(%error, "accepted events could not be kept");
+                (500, json!({"__type": "InternalException", "message": "the events could not be kept"}))
+            }
+        }
+    }
+
+    /// Runs `manage` regularly. The first time is soon: an earlier process may have left connections that no longer are,
+    /// and by then all of them are old enough to be judged.
+    pub(crate) async fn run_schedule(&self, timing: Timing, stop: CancellationToken) {
+        let mut wait = timing.early_gone + timing.early_gone / 12;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::min(wait, timing.sweep_interval.max(timing.early_gone))) => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.queue.accept(vec![("manage", scheduled_event())]) {
+                error!(%error, "the schedule could not be kept");
+            }
+            wait = timing.sweep_interval;
+        }
+    }
+}
+
+/// Checks an entry as EventBridge does and adds the calls its rules make.
+fn accept(entry: Entry, calls: &mut Vec<(&'static str, String)>) -> Accepted {
+    let missing = |name: &str| {
+        Err(("InvalidArgument", format!("Parameter {name} is not valid. Reason: {name} is a required argument.")))
+    };
+    let Some(source) = entry.source.filter(|s| !s.is_empty()) else { return missing("Source") };
+    let Some(detail_type) = entry.detail_type.filter(|s| !s.is_empty()) else { return missing("DetailType") };
+    let Some(detail) = entry.detail else { return missing("Detail") };
+    let detail = match serde_json::from_str::<Value>(&detail) {
+        Ok(detail) if detail.is_object() => detail,
+        _ => return Err(("MalformedDetail", "Detail is malformed.".to_owned())),
+    };
+    let id = uuid::Uuid::new_v4().to_string();
+    // A bus that does not exist takes everything and delivers nothing, as on AWS.
+    if entry.event_bus_name.as_deref() == Some(BUS) {
+        let targets = RULES.iter().filter(|(from, kinds, _)| *from == source && kinds.contains(&detail_type.as_str()));
+        calls.extend(targets.map(|(_, _, target)| (*target, envelope(&id, &detail_type, &source, &detail))));
+    }
+    Ok(id)
+}
+
+fn envelope(id: &str, detail_type: &str, source: &str, detail: &Value) -> String {
+    let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    json!({
+        "version": "0", "id": id, "detail-type": detail_type, "source": source, "account": "000000000000",
+        "time": time, "region": "us-east-1", "resources": [], "detail": detail,
+    })
+    .to_string()
+}
+
+fn scheduled_event() -> String {
+    let id = uuid::Uuid::new_v4().to_string();
+    envelope(&id, "Scheduled Event", "aws.events", &json!({}))
+}
+
+fn answer(results: &[Accepted]) -> Value {
+    let entry = |result: &Accepted| match result {
+        Ok(id) => json!({"EventId": id}),
+        Err((code, message)) => json!({"ErrorCode": code, "ErrorMessage": message}),
+    };
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    json!({"FailedEntryCount": failed, "Entries": results.iter().map(entry).collect::<Vec<_>>()})
+}
+
+fn invalid(message: &str) -> (u16, Value) {
+    (400, json!({"__type": "ValidationException", "message": message}))
+}

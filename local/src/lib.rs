@@ -1,0 +1,27 @@
+//! One machine as AWS: the very handlers that are deployed, between real HTTP servers that behave as AWS's do.
+//!
+//! [`Runtime`] puts them together. [`gateway`]: WebSocket API and `@connections`. `functions` and `queue`: Lambda.
+//! `tables` and `streams`: DynamoDB and the stream mapping. `bus`: EventBridge. Handlers are handed SDK configurations
+//! that point here, and see only the JSON they would see on AWS.
+
+mod aws;
+mod bus;
+mod error;
+mod faults;
+mod folder;
+mod functions;
+pub mod gateway;
+mod queue;
+mod runtime;
+pub mod runtime_api;
+mod store;
+mod streams;
+mod tables;
+
+pub use bus::BUS;
+pub use error::StartError;
+pub use faults::{Effect, Faults, Struck};
+pub use folder::Holder;
+pub use functions::{FunctionError, Functions};
+pub use runtime::{Data, Options, Runtime};
+pub use tables::{CONNECTIONS, EVENTS, PARKED};

@@ -1,0 +1,324 @@
+//! The runtime: everything started in order, watched, and stopped in order.
+//!
+//! Used by `webchat local` and by every test that needs AWS. Nothing of the user's own AWS configuration is read.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use axum::Router;
+use events::{EventLog, Timing};
+use handlers::{Function, Settings};
+use projections::ConnectionsView;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, warn};
+
+use crate::{
+    Faults, Functions, Holder, StartError, aws,
+    bus::{BUS, Bus},
+    folder::Folder,
+    gateway::{Gateway, GatewayConfig},
+    queue::Queue,
+    store::Store,
+    streams::{Progress, StreamMapping},
+    tables::{CONNECTIONS, EVENTS, PARKED, Tables},
+};
+
+/// The stage's name, the path of the WebSocket URL.
+const STAGE: &str = "local";
+/// How long a stop waits for what is under way. Whatever is left then is in the data folder.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often expired rows and old stream records are removed.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// How to run.
+#[derive(Clone)]
+pub struct Options {
+    /// Public address; the AWS-facing one is always loopback.
+    pub bind: IpAddr,
+    /// Public port; 0 takes a free one.
+    pub port: u16,
+    /// Where the data is.
+    pub data: Data,
+    /// How long things take.
+    pub timing: Timing,
+    /// Faults on the AWS-facing wire, for tests.
+    pub faults: Faults,
+}
+
+/// Where the data is.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Nowhere: it ends with the runtime.
+    Memory,
+    /// In files of this folder.
+    Folder(PathBuf),
+}
+
+impl Default for Options {
+    /// In memory, on a free loopback port.
+    fn default() -> Self {
+        Options {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            data: Data::Memory,
+            timing: Timing::default(),
+            faults: Faults::default(),
+        }
+    }
+}
+
+/// A running deployment on one machine.
+pub struct Runtime {
+    public: SocketAddr,
+    settings: Settings,
+    sdk: SdkConfig,
+    gateway: Arc<Gateway>,
+    queue: Arc<Queue>,
+    store: Arc<Store>,
+    progress: watch::Receiver<Progress>,
+    /// Ends stream, schedule and clean-up.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Ends the listeners.
+    stop_serving: CancellationToken,
+    /// Held to the end: the folder is ours.
+    _folder: Option<Folder>,
+}
+
+impl Runtime {
+    /// Starts everything; when this returns, clients can connect.
+    pub async fn start(options: Options) -> Result<Runtime, StartError> {
+        let Options { bind, port, data, timing, faults } = options;
+        let public = listen(SocketAddr::new(bind, port)).await?;
+        let aws = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
+        let (public_address, aws_address) = (address(&public)?, address(&aws)?);
+        let aws_url = format!("http://{aws_address}");
+
+        let mut folder = match data {
+            Data::Memory => None,
+            Data::Folder(path) => Some(Folder::take(&path)?),
+        };
+        let file = |name| folder.as_ref().map(|folder| folder.file(name));
+        let store = Arc::new(Store::open(file("runtime.sqlite").as_deref())?);
+        let tables = Tables::open(file("tables.sqlite").as_deref())?;
+        if let Some(folder) = &mut folder {
+            folder.announce(&Holder { pid: std::process::id(), aws: aws_url.clone() })?;
+        }
+
+        let settings = settings(&aws_url, public_address, timing.clone());
+        let sdk = sdk_config(&aws_url);
+        let functions = Arc::new(deploy(&settings, &sdk));
+        let gateway = Gateway::new(gateway_config(public_address), functions.clone(), timing.clone());
+        let queue = Queue::new(store.clone(), functions.clone(), &timing);
+        let bus = Arc::new(Bus::new(queue.clone()));
+
+        let (tasks, stop, stop_serving) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        serve(
+            &tasks,
+            aws,
+            aws::router(tables.clone(), bus.clone(), gateway.management_router(), faults),
+            &stop_serving,
+        );
+        queue.resume().map_err(|error| StartError::Tables { what: "reading".into(), why: error.to_string() })?;
+        let (progress, watched) = watch::channel(Progress::default());
+        let mapping =
+            StreamMapping { tables: tables.clone(), store: store.clone(), functions, timing: timing.clone(), progress };
+        tasks.spawn(mapping.run(stop.clone()));
+        let (schedule_bus, schedule_stop) = (bus.clone(), stop.clone());
+        tasks.spawn(async move { schedule_bus.run_schedule(timing, schedule_stop).await });
+        tasks.spawn(clean_up(tables, stop.clone()));
+        serve(&tasks, public, gateway.public_router(), &stop_serving);
+
+        Ok(Runtime {
+            public: public_address,
+            settings,
+            sdk,
+            gateway,
+            queue,
+            store,
+            progress: watched,
+            stop,
+            tasks,
+            stop_serving,
+            _folder: folder,
+        })
+    }
+
+    /// Where clients connect: `ws://127.0.0.1:<port>/local`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}/{STAGE}", self.public)
+    }
+
+    /// The public address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The configuration its functions run with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// An SDK configuration whose DynamoDB and EventBridge are this runtime's.
+    #[must_use]
+    pub fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// Its event log.
+    #[must_use]
+    pub fn log(&self) -> EventLog {
+        EventLog::new(aws_sdk_dynamodb::Client::new(&self.sdk), EVENTS)
+    }
+
+    /// Its connections view.
+    #[must_use]
+    pub fn view(&self) -> ConnectionsView {
+        ConnectionsView::new(aws_sdk_dynamodb::Client::new(&self.sdk), CONNECTIONS, self.settings.timing.view_retention)
+    }
+
+    /// What was given up: the function, and the record AWS would send to its on-failure destination.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<(String, String)> {
+        self.store.given_up().unwrap_or_default()
+    }
+
+    /// Asynchronous invocations that are owed, waiting or running.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.queue.owed()
+    }
+
+    /// Waits until nothing is under way: no request, no unread stream record, no invocation owed.
+    pub async fn idle(&self) {
+        let mut progress = self.progress.clone();
+        loop {
+            self.gateway.idle().await;
+            while self.queue.owed() > 0 {
+                // The wake-up may have come before we listened: look again soon.
+                let _ = tokio::time::timeout(Duration::from_millis(20), self.queue.settled()).await;
+            }
+            // Twice: the first end of the stream may have been reached before the last write.
+            for _ in 0..2 {
+                if progress.changed().await.is_err() {
+                    return;
+                }
+            }
+            if self.queue.owed() == 0 && self.gateway.in_flight() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Says goodbye to every client (1001), finishes what is under way, and ends.
+    pub async fn stop(self) {
+        self.gateway.shutdown().await;
+        if tokio::time::timeout(GRACE, self.idle()).await.is_err() {
+            warn!(owed = self.queue.owed(), "stopped before everything was delivered");
+        }
+        self.stop.cancel();
+        self.queue.stop().await;
+        self.stop_serving.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, why: error.to_string() })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    listener.local_addr().map_err(|error| StartError::Listen { address: unknown, why: error.to_string() })
+}
+
+fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, stop: &CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let stopped = stop.clone().cancelled_owned();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(stopped);
+        tokio::select! {
+            served = serving => if let Err(error) = served { error!(%error, "a listener ended") },
+            // Kept-alive connections of SDK clients would hold the server open.
+            () = stop.cancelled() => {}
+        }
+    });
+}
+
+fn settings(aws_url: &str, public: SocketAddr, timing: Timing) -> Settings {
+    let port = public.port();
+    Settings {
+        events_table: EVENTS.into(),
+        connections_table: CONNECTIONS.into(),
+        parked_table: PARKED.into(),
+        bus: BUS.into(),
+        gateway_url: format!("{aws_url}/{STAGE}"),
+        // Pages of other sites must not reach into a chat on this machine.
+        allowed_origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}")).to_vec(),
+        timing,
+    }
+}
+
+/// Loopback and static keys: nothing of the user's profile, and no TLS to set up.
+fn sdk_config(aws_url: &str) -> SdkConfig {
+    let credentials = Credentials::new("local", "local", None, None, "webchat local");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(aws_url)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .build()
+}
+
+fn deploy(settings: &Settings, sdk: &SdkConfig) -> Functions {
+    let mut functions = Functions::default();
+    for function in Function::ALL {
+        functions.register(function.name(), function.timeout(&settings.timing), function.service(settings, sdk));
+    }
+    functions
+}
+
+fn gateway_config(public: SocketAddr) -> GatewayConfig {
+    let routes = [
+        ("$connect", Function::Connect),
+        ("$disconnect", Function::Disconnect),
+        ("broadcast", Function::Broadcast),
+        ("list", Function::List),
+        ("chat", Function::Chat),
+        ("$default", Function::Fallback),
+    ];
+    GatewayConfig {
+        stage: STAGE.into(),
+        api_id: "local".into(),
+        domain_name: public.to_string(),
+        routes: routes.into_iter().map(|(route, function)| (route.to_owned(), function.name().to_owned())).collect(),
+    }
+}
+
+async fn clean_up(tables: Tables, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CLEAN_UP) => {}
+            () = stop.cancelled() => return,
+        }
+        match tables.clean_up().await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => warn!(why, "the tables were not cleaned up"),
+            Err(_) => return,
+        }
+    }
+}
