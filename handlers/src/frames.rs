@@ -1,6 +1,6 @@
 //! The frames the server sends: replies to a request, and pushes that come of an event.
 //!
-//! Their JSON is the wire protocol (docs/PROTOCOL.md), pinned by `tests/frames.rs`: add fields, never change or remove.
+//! Their JSON is the wire protocol (docs/PROTOCOL.md), pinned by the tests below: add fields, never change or remove.
 
 use chrono::{DateTime, Utc};
 use events::{ConnectionId, EventId, time};
@@ -147,5 +147,154 @@ impl<'a> From<&'a notices::Chat> for Push<'a> {
 impl<'a> From<&'a notices::Receipt> for Push<'a> {
     fn from(n: &'a notices::Receipt) -> Self {
         Push::Receipt { id: n.id, at: n.at, message_id: n.message_id, outcome: &n.outcome }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+    use events::delivery::Reason;
+
+    use super::*;
+
+    fn id() -> EventId {
+        "019f2a6b-3c4d-7abc-8def-0123456789ab".parse().unwrap()
+    }
+
+    fn at() -> DateTime<Utc> {
+        time::from_millis(1_795_337_746_120).unwrap()
+    }
+
+    fn connection(text: &str) -> ConnectionId {
+        text.parse().unwrap()
+    }
+
+    fn reply(reply: Reply, reference: Option<&str>) -> String {
+        reply.with_ref(reference.map(str::to_owned)).to_json().unwrap()
+    }
+
+    fn push<'a>(push: impl Into<Push<'a>>) -> String {
+        serde_json::to_string(&push.into()).unwrap()
+    }
+
+    #[test]
+    fn the_json_of_accepted() {
+        let accepted = || Reply::Accepted { id: id(), at: at() };
+        assert_eq!(
+            reply(accepted(), None),
+            r#"{"type":"accepted","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z"}"#
+        );
+        assert_eq!(
+            reply(accepted(), Some("a \"7\"")),
+            r#"{"type":"accepted","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","ref":"a \"7\""}"#
+        );
+    }
+
+    #[test]
+    fn the_json_of_connections() {
+        let alice = LiveConnection { connection: connection("JC1dgf9yoAMCK-g="), opened_at: at() };
+        let next = Some(Cursor::behind(1, alice.connection.clone()));
+        assert_eq!(
+            reply(Reply::Connections { connections: vec![alice], next }, Some("7")),
+            r#"{"type":"connections","connections":[{"connection":"JC1dgf9yoAMCK-g=","opened_at":"2026-11-22T08:55:46.120Z"}],"next":"1.JC1dgf9yoAMCK-g=","ref":"7"}"#
+        );
+        assert_eq!(
+            reply(Reply::Connections { connections: vec![], next: None }, None),
+            r#"{"type":"connections","connections":[]}"#
+        );
+    }
+
+    #[test]
+    fn the_json_of_pong() {
+        let pong = || Reply::Pong { connection: connection("JC1dgf9yoAMCK-g=") };
+        assert_eq!(reply(pong(), None), r#"{"type":"pong","connection":"JC1dgf9yoAMCK-g="}"#);
+        assert_eq!(reply(pong(), Some("")), r#"{"type":"pong","connection":"JC1dgf9yoAMCK-g=","ref":""}"#);
+    }
+
+    #[test]
+    fn the_json_of_error() {
+        let refused = Refusal::invalid("message", "`message` is missing: a string");
+        assert_eq!(
+            reply(refused.into(), Some("7")),
+            r#"{"type":"error","code":"invalid_request","message":"`message` is missing: a string","field":"message","ref":"7"}"#
+        );
+        let error = Reply::Error { code: Code::Unavailable, message: "not just now".to_owned(), field: None };
+        assert_eq!(reply(error, None), r#"{"type":"error","code":"unavailable","message":"not just now"}"#);
+    }
+
+    #[test]
+    fn the_codes_of_errors() {
+        let codes = [
+            (Code::InvalidJson, "invalid_json"),
+            (Code::InvalidRequest, "invalid_request"),
+            (Code::UnknownAction, "unknown_action"),
+            (Code::MessageTooLarge, "message_too_large"),
+            (Code::UnknownConnection, "unknown_connection"),
+            (Code::Unavailable, "unavailable"),
+        ];
+        for (code, text) in codes {
+            assert_eq!(serde_json::to_value(code).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_log_calls_a_reply_by_its_type() {
+        let connection = connection("bob");
+        for sent in [
+            Reply::Accepted { id: id(), at: at() },
+            Reply::Connections { connections: vec![], next: None },
+            Reply::Pong { connection },
+            Refusal::unavailable().into(),
+        ] {
+            let sent = sent.with_ref(None);
+            assert_eq!(serde_json::to_value(&sent).unwrap()["type"], sent.kind());
+        }
+    }
+
+    #[test]
+    fn the_json_of_welcome() {
+        let welcome = notices::Welcome { id: id(), at: at(), connection: connection("JC1dgf9yoAMCK-g="), attempt: 2 };
+        assert_eq!(
+            push(&welcome),
+            r#"{"type":"welcome","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","connection":"JC1dgf9yoAMCK-g=","message":"Welcome! - connected on JC1dgf9yoAMCK-g="}"#
+        );
+    }
+
+    #[test]
+    fn the_json_of_broadcast() {
+        let said =
+            Said { id: id(), at: at(), from: connection("alice"), text: "Anybody \"home\"? \u{1f44b}".to_owned() };
+        assert_eq!(
+            push(&said),
+            r#"{"type":"broadcast","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","from":"alice","message":"Anybody \"home\"? 👋"}"#
+        );
+    }
+
+    #[test]
+    fn the_json_of_chat() {
+        let (from, to, text) = (connection("alice"), connection("bob"), "Yo!".to_owned());
+        let chat = notices::Chat { id: id(), at: at(), from, to, text, receipt: true, attempt: 1 };
+        assert_eq!(
+            push(&chat),
+            r#"{"type":"chat","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","from":"alice","to":"bob","message":"Yo!"}"#
+        );
+    }
+
+    #[test]
+    fn the_json_of_receipt() {
+        let receipt = |outcome| {
+            let message_id = "019f2a6b-0000-7abc-8def-0123456789ab".parse().unwrap();
+            let to = connection("alice");
+            push(&notices::Receipt { id: id(), at: at(), to, message_id, outcome, attempt: 1 })
+        };
+        assert_eq!(
+            receipt(Outcome::Delivered),
+            r#"{"type":"receipt","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","message_id":"019f2a6b-0000-7abc-8def-0123456789ab","status":"delivered"}"#
+        );
+        assert_eq!(
+            receipt(Outcome::Undeliverable { reason: Reason::Gone }),
+            r#"{"type":"receipt","id":"019f2a6b-3c4d-7abc-8def-0123456789ab","at":"2026-11-22T08:55:46.120Z","message_id":"019f2a6b-0000-7abc-8def-0123456789ab","status":"undeliverable","reason":"gone"}"#
+        );
     }
 }

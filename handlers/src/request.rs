@@ -196,3 +196,190 @@ where
         Err(refusal) => (refusal.into(), None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+    use super::*;
+
+    fn fields(body: &str) -> Fields {
+        Fields::parse(body).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// Code and field of the refusal; what it says is for people.
+    fn refused<T: std::fmt::Debug>(result: Result<T, Refusal>) -> (Code, Option<&'static str>) {
+        let refusal = result.unwrap_err();
+        assert!(!refusal.message.is_empty());
+        (refusal.code, refusal.field)
+    }
+
+    fn refused_body(body: &str) -> (Code, Option<&'static str>) {
+        refused(Fields::parse(body).map(drop))
+    }
+
+    fn message(body: &str) -> Result<String, Refusal> {
+        fields(body).required("message", "a string")
+    }
+
+    fn limit(value: &str) -> Result<Option<usize>, Refusal> {
+        fields(&format!(r#"{{"limit":{value}}}"#)).optional("limit", "a whole number")
+    }
+
+    const INVALID_JSON: (Code, Option<&str>) = (Code::InvalidJson, None);
+
+    fn invalid(field: &'static str) -> (Code, Option<&'static str>) {
+        (Code::InvalidRequest, Some(field))
+    }
+
+    #[test]
+    fn a_frame_that_is_not_json_is_invalid_json() {
+        for body in [
+            "",
+            " ",
+            "hi",
+            "{",
+            "}",
+            "{'action':'ping'}",
+            r#"{"action":"ping"} x"#,
+            r#"{"action":"ping",}"#,
+            "\u{feff}{}",
+            "NaN",
+        ] {
+            assert_eq!(refused_body(body), INVALID_JSON, "{body}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_object_is_an_invalid_request() {
+        for body in ["[]", r#"["action","ping"]"#, "null", "7", r#""ping""#, "true", " [1] "] {
+            assert_eq!(refused_body(body), invalid("action"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_action_that_is_missing_or_no_string_is_an_invalid_request() {
+        for body in [
+            "{}",
+            r#"{"action":null}"#,
+            r#"{"action":7}"#,
+            r#"{"action":["ping"]}"#,
+            r#"{"Action":"ping"}"#,
+            r#"{"action":"\ud800"}"#,
+        ] {
+            assert_eq!(refused(fields(body).action()), invalid("action"), "{body}");
+        }
+        assert_eq!(fields(" {\n\"action\" : \"ping\" } ").action(), Ok("ping".to_owned()));
+        assert_eq!(fields(r#"{"\u0061ction":"pin\u0067"}"#).action(), Ok("ping".to_owned()), "escapes are JSON, too");
+    }
+
+    #[test]
+    fn a_field_of_a_wrong_type_is_named() {
+        for value in ["7", "true", "null", "[]", r#"["Yo!"]"#, r#"{"text":"Yo!"}"#, "1e999"] {
+            assert_eq!(refused(message(&format!(r#"{{"message":{value}}}"#))), invalid("message"), "{value}");
+        }
+        assert_eq!(refused(message(r#"{"action":"broadcast"}"#)), invalid("message"));
+        for value in ["1", r#""true""#, "null", "[true]"] {
+            let fields = fields(&format!(r#"{{"receipt":{value}}}"#));
+            assert_eq!(refused(fields.optional::<bool>("receipt", "true or false")), invalid("receipt"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_left_out_is_none() {
+        assert_eq!(fields("{}").optional::<bool>("receipt", "true or false"), Ok(None));
+        assert_eq!(fields("{}").reference(), Ok(None));
+    }
+
+    #[test]
+    fn deep_nesting_does_no_harm() {
+        let deep = |count: usize| ["[".repeat(count), "]".repeat(count)].concat();
+        assert_eq!(refused_body(&"[".repeat(100_000)), INVALID_JSON);
+        assert_eq!(refused_body(&r#"{"a":"#.repeat(100_000)), INVALID_JSON);
+        assert_eq!(refused_body(&deep(100_000)), invalid("action"));
+        let body = |field: &str| format!(r#"{{"action":"ping","{field}":{}}}"#, deep(50_000));
+        assert_eq!(fields(&body("other")).action(), Ok("ping".to_owned()));
+        assert_eq!(refused(message(&body("message"))), invalid("message"));
+        assert_eq!(refused(fields(&body("limit")).optional::<usize>("limit", "a number")), invalid("limit"));
+        assert_eq!(refused(fields(&body("ref")).reference()), invalid("ref"));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_message() {
+        for half in [r"\ud83d", r"\udc4b", r"Yo \ud83d!", r"\udc4b\ud83d"] {
+            assert_eq!(refused(message(&format!(r#"{{"message":"{half}"}}"#))), invalid("message"), "{half}");
+        }
+        assert_eq!(message(r#"{"message":"\ud83d\udc4b"}"#), Ok("\u{1f44b}".to_owned()));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_a_field_nobody_asked_for_does_no_harm() {
+        let body = r#"{"action":"broadcast","mood":"\ud83d","message":"Yo!","more":{"\udc4b":["\ud83d"]}}"#;
+        assert_eq!(message(body), Ok("Yo!".to_owned()));
+        assert_eq!(fields(body).action(), Ok("broadcast".to_owned()));
+    }
+
+    #[test]
+    fn of_a_field_given_twice_the_last_counts() {
+        assert_eq!(message(r#"{"message":"one","message":"two"}"#), Ok("two".to_owned()));
+        assert_eq!(refused(message(r#"{"message":"one","message":2}"#)), invalid("message"));
+        assert_eq!(message(r#"{"message":1,"message":"two"}"#), Ok("two".to_owned()));
+    }
+
+    #[test]
+    fn a_ref_is_a_string_of_at_most_64_bytes() {
+        let reference = |value: &str| fields(&format!(r#"{{"ref":{value}}}"#)).reference();
+        assert_eq!(reference(r#""""#), Ok(Some(String::new())));
+        assert_eq!(reference(&format!(r#""{}""#, "ü".repeat(32))), Ok(Some("ü".repeat(32))));
+        assert_eq!(reference(&format!(r#""{}""#, r"\u0041".repeat(64))), Ok(Some("A".repeat(64))), "of decoded UTF-8");
+        assert_eq!(refused(reference(&format!(r#""{}x""#, "ü".repeat(32)))), invalid("ref"));
+        for value in ["7", "null", "{}", "false", r#""\ud800""#] {
+            assert_eq!(refused(reference(value)), invalid("ref"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_whole_number_however_large_what_is_sent() {
+        assert_eq!(limit("1"), Ok(Some(1)));
+        assert_eq!(limit("18446744073709551615"), Ok(Some(usize::MAX)), "its range is the handler's to judge");
+        let digits = "9".repeat(10_000);
+        for value in
+            ["18446744073709551616", &digits, "1e3", "1e999", "1.0", "0.5", "-1", "-0.0", "null", r#""10""#, "[10]"]
+        {
+            assert_eq!(refused(limit(value)), invalid("limit"), "{value}");
+        }
+    }
+
+    /// The gateway's event, as far as a request is read from it.
+    fn context(json: serde_json::Value) -> ApiGatewayWebsocketProxyRequestContext {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_request_without_its_connection_or_id_is_a_fault_that_says_so() {
+        let request = |connection: Option<&str>, id: Option<&str>, at: i64| {
+            let json = serde_json::json!({"connectionId": connection, "requestId": id, "requestTimeEpoch": at, "connectedAt": 0});
+            Request::of(&context(json)).map_err(|fault| fault.to_string())
+        };
+        let missing = |field: &str| format!("InvalidEvent: requestContext.{field} is missing or wrong");
+        assert_eq!(request(None, Some("r1"), 0).unwrap_err(), missing("connectionId"));
+        assert_eq!(request(Some("not an id"), Some("r1"), 0).unwrap_err(), missing("connectionId"));
+        assert_eq!(request(Some("JC1dgf9yoAMCK-g="), None, 0).unwrap_err(), missing("requestId"));
+        assert_eq!(request(Some("JC1dgf9yoAMCK-g="), Some("r1"), i64::MAX).unwrap_err(), missing("requestTimeEpoch"));
+        let request = request(Some("JC1dgf9yoAMCK-g="), Some("r1"), 1_795_337_746_123).unwrap();
+        assert_eq!((request.connection.as_str(), request.id.as_str()), ("JC1dgf9yoAMCK-g=", "r1"));
+        assert_eq!(time::to_text(request.at), "2026-11-22T08:55:46.123Z");
+    }
+
+    #[test]
+    fn a_request_that_waited_too_long_is_refused_as_unavailable() {
+        let aged = |seconds: i64| {
+            let at = time::now() - chrono::TimeDelta::seconds(seconds);
+            let request = Request { connection: "bob".parse().unwrap(), id: "r1".to_owned(), at };
+            request.check_age(Duration::from_secs(20))
+        };
+        assert_eq!(aged(0), Ok(()));
+        assert_eq!(aged(-3600), Ok(()), "the gateway's clock may run ahead of ours");
+        assert_eq!(refused(aged(3600)), (Code::Unavailable, None));
+    }
+}

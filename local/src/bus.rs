@@ -82,13 +82,12 @@ impl Bus {
         }
     }
 
-    /// Runs `manage` regularly. The first time is soon: an earlier process may have left connections that no longer are,
-    /// and by then all of them are old enough to be judged.
+    /// Runs `manage` regularly.
     pub(crate) async fn run_schedule(&self, timing: Timing, stop: CancellationToken) {
-        let mut wait = timing.early_gone + timing.early_gone / 12;
+        let mut wait = first_sweep(&timing);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(Duration::min(wait, timing.sweep_interval.max(timing.early_gone))) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
             if let Err(error) = self.queue.accept(vec![("manage", scheduled_event())]) {
@@ -97,6 +96,13 @@ impl Bus {
             wait = timing.sweep_interval;
         }
     }
+}
+
+/// When the first sweep begins, counted from the start. Soon: an earlier process may have left connections that no
+/// longer are, and by then every one of them is old enough to be judged.
+#[must_use]
+pub fn first_sweep(timing: &Timing) -> Duration {
+    timing.early_gone + timing.sweep_interval / 60
 }
 
 /// Checks an entry as EventBridge does and adds the calls its rules make.

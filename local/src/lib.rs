@@ -18,7 +18,7 @@ mod store;
 mod streams;
 mod tables;
 
-pub use bus::BUS;
+pub use bus::{BUS, first_sweep};
 pub use error::StartError;
 pub use faults::{Effect, Faults, Struck};
 pub use folder::Holder;

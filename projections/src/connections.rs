@@ -112,7 +112,8 @@ impl Row {
     }
 }
 
-/// The rows that events of any streams, in any order, make. Events of other aggregates leave no trace.
+/// The rows that events of any streams, in any order, make. Events of other aggregates, or of unknown types, leave no
+/// trace.
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> BTreeMap<ConnectionId, Row> {
     let mut rows = BTreeMap::new();
     for recorded in events {
@@ -120,6 +121,7 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> BTreeMap
             rows.entry(connection.clone()).or_insert_with(|| Row::new(connection)).apply(recorded);
         }
     }
+    rows.retain(|_, row| row.opened.is_some() || row.ended_at().is_some());
     rows
 }
 

@@ -12,4 +12,4 @@ mod view;
 
 pub use connections::Row;
 pub use live::{Cursor, InvalidCursor, LiveConnection, LivePage};
-pub use view::{ConnectionsView, ViewError};
+pub use view::{ConnectionsView, StoredRow, ViewError};
