@@ -48,8 +48,11 @@ async fn serve(args: Args) -> Result<()> {
     let runtime = Runtime::start(options).await?;
     greet(&runtime, &data, args.bind)?;
     interrupted.wait().await;
-    eprintln!("stopping: saying goodbye to clients and finishing what is under way");
-    runtime.stop().await;
+    eprintln!("stopping: saying goodbye to clients and finishing what is under way (Ctrl-C again to end at once)");
+    tokio::select! {
+        () = runtime.stop() => {}
+        () = interrupted.wait() => {}
+    }
     Ok(())
 }
 

@@ -81,7 +81,7 @@ pub struct BroadcastDelivered {
     pub delivered: u32,
     /// Connections found ended or gone, in this attempt.
     pub gone: u32,
-    /// Connections given up: 0 unless this was the last attempt.
+    /// Connections given up: those the gateway refused for good, and in the last attempt also those it did not take.
     pub failed: u32,
 }
 

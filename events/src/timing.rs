@@ -24,9 +24,9 @@ pub struct Timing {
     /// A function that works through a list stops and hands on this long before its deadline.
     pub deadline_margin: Duration,
 
-    /// One attempt of one AWS call.
+    /// One attempt of one AWS call. They answer in some 10 ms; what takes a hundred times as long is not coming.
     pub call_timeout: Duration,
-    /// All attempts of one AWS call.
+    /// All attempts of one AWS call. A route handler makes three in a row at the worst, within `route_timeout`.
     pub operation_timeout: Duration,
 
     /// A 410 for a connection younger than this may mean "not established yet"; older, it means gone.
@@ -69,8 +69,8 @@ impl Default for Timing {
             post_timeout: Duration::from_secs(60),
             manage_timeout: Duration::from_secs(240),
             deadline_margin: Duration::from_secs(10),
-            call_timeout: Duration::from_secs(2),
-            operation_timeout: Duration::from_secs(7),
+            call_timeout: Duration::from_secs(1),
+            operation_timeout: Duration::from_secs(3),
             early_gone: Duration::from_secs(60),
             push_backoff: Duration::from_millis(100),
             push_backoff_max: Duration::from_secs(3),
@@ -85,5 +85,31 @@ impl Default for Timing {
             batch_retry_max: Duration::from_secs(60),
             record_max_age: Duration::from_secs(6 * 3600),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `chat` reads the recipient's stream, appends, and looks the event up if the answer is lost.
+    #[test]
+    fn a_route_handler_can_always_answer_before_it_is_killed() {
+        let timing = Timing::default();
+        assert!(timing.operation_timeout * 3 < timing.route_timeout);
+        assert!(timing.route_timeout < timing.integration_timeout);
+    }
+
+    #[test]
+    fn an_event_of_a_request_is_in_the_log_before_its_order_is_final() {
+        let timing = Timing::default();
+        assert!(timing.request_max_age + timing.route_timeout <= timing.finality);
+    }
+
+    /// What is left of a page after its pushes: the record of the outcome (and its look-up), then the notices.
+    #[test]
+    fn post_has_time_to_record_what_it_did() {
+        let timing = Timing::default();
+        assert!(timing.push_budget + timing.call_timeout + timing.operation_timeout * 4 < timing.post_timeout);
     }
 }

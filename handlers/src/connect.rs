@@ -13,7 +13,7 @@ use events::{
 use serde::Serialize;
 use tracing::{info, warn};
 
-use crate::{Fault, request::Request};
+use crate::{Fault, request::Request, service::millis};
 
 /// The handler of `$connect`.
 pub(crate) struct Connect {
@@ -36,7 +36,7 @@ impl Connect {
         let request = Request::of(&event.request_context)?;
         let origin = event.headers.get("origin").and_then(|origin| origin.to_str().ok());
         let status_code = if self.allows(origin) { self.open(&request, event.request_context).await } else { 403 };
-        info!(function = "connect", connection = %request.connection, status_code, duration_ms = started.elapsed().as_millis(), "answered");
+        info!(function = "connect", connection = %request.connection, status_code, duration_ms = millis(started.elapsed()), "answered");
         Ok(Handshake { status_code })
     }
 

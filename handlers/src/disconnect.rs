@@ -11,7 +11,7 @@ use events::{
 use serde_json::{Value, json};
 use tracing::info;
 
-use crate::{Fault, request::Request};
+use crate::{Fault, request::Request, service::millis};
 
 /// The handler of `$disconnect`.
 pub(crate) struct Disconnect {
@@ -25,7 +25,7 @@ impl Disconnect {
         let (code, text) = (event.request_context.disconnect_status_code, event.request_context.disconnect_reason);
         let closed = connection::close(&request.connection, ConnectionClosed { code, text }, time::now(), &request.id);
         self.log.append(&closed).await.map_err(|error| Fault::new("NotAppended", error))?;
-        info!(function = "disconnect", connection = %request.connection, code, duration_ms = started.elapsed().as_millis(), "recorded");
+        info!(function = "disconnect", connection = %request.connection, code, duration_ms = millis(started.elapsed()), "recorded");
         Ok(json!({"statusCode": 200}))
     }
 }

@@ -22,11 +22,11 @@ use crate::{
     service::time_left,
 };
 
-/// Connections of a page: what one invocation pushes to in well under a second (measured in benches).
+/// Connections of a page: at 64 in flight and 10 ms a push, one invocation is done in about 80 ms.
 const PAGE: usize = 500;
 
 impl Post {
-    /// Pushes to everyone who heard their welcome before the message, or plans to.
+    /// Pushes to everyone whose connection opened no later than the message was sent, or plans to.
     pub(crate) async fn broadcast(&self, broadcast: Broadcast, context: &Context) -> Result<String, Fault> {
         let Broadcast { said, resume } = broadcast;
         let resumed = resume.is_some();
@@ -80,8 +80,9 @@ impl Post {
         if attempt < ATTEMPTS && !pending.is_empty() {
             notices.push(Notice::Deliver(Deliver { said, page, attempt: attempt + 1, connections: pending }));
         }
-        self.publish(notices).await?;
         self.record(delivery::broadcast_delivered(id, counted, time::now(), &context.request_id)).await?;
+        // The last act: an invocation that fails before has put nothing on the bus that its retry would put there again.
+        self.publish(notices).await?;
         Ok(outcome)
     }
 }

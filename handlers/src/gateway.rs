@@ -15,7 +15,7 @@ use events::ConnectionId;
 
 /// The `@connections` endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Gateway {
+pub(crate) struct GatewayClient {
     client: Client,
 }
 
@@ -45,10 +45,10 @@ pub(crate) enum Known {
     Unclear(String),
 }
 
-impl Gateway {
-    pub(crate) fn new(sdk: &SdkConfig, url: &str) -> Gateway {
+impl GatewayClient {
+    pub(crate) fn new(sdk: &SdkConfig, url: &str) -> GatewayClient {
         let config = Builder::from(sdk).endpoint_url(url).retry_config(RetryConfig::disabled());
-        Gateway { client: Client::from_conf(config.build()) }
+        GatewayClient { client: Client::from_conf(config.build()) }
     }
 
     /// Sends a text frame to a connection.

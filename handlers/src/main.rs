@@ -9,7 +9,8 @@ async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let handler = std::env::var("_HANDLER").unwrap_or_default();
     let function = Function::named(&handler).ok_or_else(|| format!("_HANDLER is `{handler}`, which is no function"))?;
-    let settings = Settings::from_env()?;
+    // As a text: what `main` returns is printed by its `Debug`.
+    let settings = Settings::from_env().map_err(|error| error.to_string())?;
     let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let service = function.service(&settings, &sdk);
     run(lambda_runtime::service_fn(move |event| service(event))).await

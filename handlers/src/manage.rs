@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use crate::{
     Fault,
-    gateway::{Gateway, Known},
-    service::time_left,
+    gateway::{GatewayClient, Known},
+    service::{millis, time_left},
 };
 
 /// Connections read, then looked at, at once.
@@ -36,7 +36,7 @@ const RATE: u32 = 200;
 pub(crate) struct Manage {
     pub(crate) log: EventLog,
     pub(crate) view: ConnectionsView,
-    pub(crate) gateway: Gateway,
+    pub(crate) gateway: GatewayClient,
     pub(crate) timing: Timing,
 }
 
@@ -79,7 +79,7 @@ impl Manage {
         match trigger {
             Trigger::Gone(gone) => {
                 let finding = self.look_at(&gone.connection, FoundBy::Post, &context.request_id).await?;
-                info!(function = "manage", connection = %gone.connection, ?finding, duration_ms = started.elapsed().as_millis(), "looked");
+                info!(function = "manage", connection = %gone.connection, ?finding, duration_ms = millis(started.elapsed()), "looked");
             }
             Trigger::Scheduled(_) => {
                 let Tally { seen, lost, repaired, unclear } = self.sweep(&context).await?;
@@ -89,7 +89,7 @@ impl Manage {
                     lost,
                     repaired,
                     unclear,
-                    duration_ms = started.elapsed().as_millis(),
+                    duration_ms = millis(started.elapsed()),
                     "swept"
                 );
             }
@@ -106,7 +106,7 @@ impl Manage {
         loop {
             let page = self.view.live(cursor, PAGE).await.map_err(|error| Fault::new("NotRead", error))?;
             let (due, past_start) = up_to(page.connections, wrapped.then_some(&start));
-            self.look_at_all(due, &context.request_id, &mut tally).await?;
+            self.look_at_all(due, context, &mut tally).await;
             cursor = match page.next {
                 Some(next) if !past_start => next,
                 None if !wrapped => {
@@ -122,22 +122,26 @@ impl Manage {
         }
     }
 
-    async fn look_at_all(&self, due: Vec<LiveConnection>, request_id: &str, tally: &mut Tally) -> Result<(), Fault> {
+    /// Looks at those old enough. One that goes wrong does not keep the others from being looked at.
+    async fn look_at_all(&self, due: Vec<LiveConnection>, context: &Context, tally: &mut Tally) {
         let (start, now) = (tokio::time::Instant::now(), time::now());
-        let old = |live: &LiveConnection| {
-            now.signed_duration_since(live.opened_at).to_std().is_ok_and(|age| age > self.timing.early_gone)
-        };
-        let looks = due.into_iter().filter(old).enumerate().map(|(index, live)| async move {
+        let age = |live: &LiveConnection| now.signed_duration_since(live.opened_at).to_std().unwrap_or_default();
+        let old = due.into_iter().filter(|live| age(live) > self.timing.early_gone).enumerate();
+        let looks = old.map(|(index, live)| async move {
             // Spread over time: the n-th look of a page starts n / RATE seconds in.
             let turn = Duration::from_secs(1) / RATE * u32::try_from(index).unwrap_or(0);
             tokio::time::sleep_until(start + turn).await;
-            self.look_at(&live.connection, FoundBy::Sweep, request_id).await
+            if time_left(context) < self.timing.deadline_margin {
+                return Finding::Left;
+            }
+            let finding = self.look_at(&live.connection, FoundBy::Sweep, &context.request_id).await;
+            finding.unwrap_or_else(|fault| {
+                warn!(connection = %live.connection, %fault, "a connection could not be looked at");
+                Finding::Unclear
+            })
         });
-        let findings: Vec<Result<Finding, Fault>> = stream::iter(looks).buffer_unordered(IN_FLIGHT).collect().await;
-        for finding in findings {
-            tally.add(finding?);
-        }
-        Ok(())
+        let findings: Vec<Finding> = stream::iter(looks).buffer_unordered(IN_FLIGHT).collect().await;
+        findings.into_iter().for_each(|finding| tally.add(finding));
     }
 
     async fn look_at(&self, connection: &ConnectionId, found_by: FoundBy, request_id: &str) -> Result<Finding, Fault> {

@@ -1,7 +1,7 @@
 //! `post`: pushes what notices say, and records what became of messages. Nothing else pushes.
 //!
 //! A notice may come again and out of order; pushes repeat then, with the same ids, and outcomes are recorded once. What
-//! cannot be pushed within one invocation goes back onto the bus with its attempt counted.
+//! cannot be pushed within one invocation goes back onto the bus with its attempt counted. Broadcasts go on in `fan_out.rs`.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,6 +22,7 @@ use crate::{
     bus::Bus,
     frames::Push,
     pusher::{Fate, Pusher},
+    service::millis,
 };
 
 /// Notices of one push before it is given up. Each tries for `push_budget`, so faults of a minute are outlived.
@@ -48,7 +49,7 @@ impl Post {
             Notice::Deliver(deliver) => self.deliver(deliver, &context).await?,
             Notice::ConnectionGone(_) => return Err(Fault::new("InvalidEvent", "connection.gone is for manage")),
         };
-        info!(function = "post", notice = kind, outcome, duration_ms = started.elapsed().as_millis(), "pushed");
+        info!(function = "post", notice = kind, outcome, duration_ms = millis(started.elapsed()), "pushed");
         Ok(())
     }
 

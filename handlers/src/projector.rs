@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::{info, warn};
 
-use crate::{Fault, bus::Bus, parked::Parked};
+use crate::{Fault, bus::Bus, parked::Parked, service::millis};
 
 /// Rows being written at once.
 const WRITES: usize = 16;
@@ -68,7 +68,7 @@ impl Projector {
             records = records.len(),
             notices = published,
             failed_from = first,
-            duration_ms = started.elapsed().as_millis(),
+            duration_ms = millis(started.elapsed()),
             "projected"
         );
         Ok(response(first.map(|index| records[index].sequence.clone())))

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::{
     Fault,
     frames::Push,
-    gateway::{Gateway, Pushed},
+    gateway::{GatewayClient, Pushed},
 };
 
 /// Pushes in flight at once.
@@ -25,7 +25,7 @@ const IN_FLIGHT: usize = 64;
 
 /// Pushes frames.
 pub(crate) struct Pusher {
-    pub(crate) gateway: Gateway,
+    pub(crate) gateway: GatewayClient,
     pub(crate) log: EventLog,
     pub(crate) timing: Timing,
 }

@@ -11,8 +11,8 @@ use projections::ConnectionsView;
 
 use crate::{
     Service, Settings, broadcast::Broadcast, bus::Bus, chat::Chat, connect::Connect, disconnect::Disconnect,
-    fallback::Fallback, gateway::Gateway, list::List, manage::Manage, parked::Parked, post::Post, projector::Projector,
-    pusher::Pusher, request::route, service::service,
+    fallback::Fallback, gateway::GatewayClient, list::List, manage::Manage, parked::Parked, post::Post,
+    projector::Projector, pusher::Pusher, request::route_service, service::service,
 };
 
 /// A function of the deployment.
@@ -93,19 +93,19 @@ impl Function {
             }
             Function::Broadcast => {
                 let broadcast = Arc::new(Broadcast { log: parts.log(), timing });
-                route("broadcast", move |request| broadcast.clone().handle(request))
+                route_service("broadcast", move |request| broadcast.clone().handle(request))
             }
             Function::List => {
                 let list = Arc::new(List { view: parts.view() });
-                route("list", move |request| list.clone().handle(request))
+                route_service("list", move |request| list.clone().handle(request))
             }
             Function::Chat => {
                 let chat = Arc::new(Chat { log: parts.log(), timing });
-                route("chat", move |request| chat.clone().handle(request))
+                route_service("chat", move |request| chat.clone().handle(request))
             }
             Function::Fallback => {
                 let fallback = Arc::new(Fallback);
-                route("fallback", move |request| fallback.clone().handle(request))
+                route_service("fallback", move |request| fallback.clone().handle(request))
             }
             Function::Projector => {
                 let (view, parked, bus) = (parts.view(), parts.parked(), parts.bus());
@@ -169,7 +169,7 @@ impl<'a> Parts<'a> {
         Bus::new(aws_sdk_eventbridge::Client::new(&self.sdk), &self.settings.bus, self.settings.timing.push_backoff)
     }
 
-    fn gateway(&self) -> Gateway {
-        Gateway::new(&self.sdk, &self.settings.gateway_url)
+    fn gateway(&self) -> GatewayClient {
+        GatewayClient::new(&self.sdk, &self.settings.gateway_url)
     }
 }

@@ -15,7 +15,7 @@ use tracing::info;
 use crate::{
     Fault, Service,
     frames::{Code, Reply},
-    service::service,
+    service::{millis, service},
 };
 
 /// Longest `ref` in bytes.
@@ -51,7 +51,7 @@ impl Request {
         if age <= max {
             return Ok(());
         }
-        tracing::warn!(age_ms = age.as_millis(), "refused a request that had waited too long");
+        tracing::warn!(age_ms = millis(age), "refused a request that had waited too long");
         Err(Refusal::unavailable())
     }
 }
@@ -130,7 +130,8 @@ impl Fields {
 
     /// A field that must be there. `kind` says what it should be, for the error.
     pub(crate) fn required<T: for<'de> Deserialize<'de>>(&self, field: &'static str, kind: &str) -> Result<T, Refusal> {
-        self.optional(field, kind)?.ok_or_else(|| Refusal::invalid(field, format!("`{field}` is missing: {kind}")))
+        self.optional(field, kind)?
+            .ok_or_else(|| Refusal::invalid(field, format!("`{field}` is missing; it must be {kind}")))
     }
 
     /// A field that may be left out. `null` is not left out.
@@ -144,7 +145,7 @@ impl Fields {
         };
         serde_json::from_str(value.get())
             .map(Some)
-            .map_err(|_| Refusal::invalid(field, format!("`{field}` is not {kind}")))
+            .map_err(|_| Refusal::invalid(field, format!("`{field}` must be {kind}")))
     }
 }
 
@@ -157,7 +158,7 @@ struct RouteResponse {
 }
 
 /// Makes a [`Service`] of a route handler: reads the frame, answers with a reply frame whatever happens.
-pub(crate) fn route<F>(name: &'static str, handler: impl Fn(Asked) -> F + Send + Sync + 'static) -> Service
+pub(crate) fn route_service<F>(name: &'static str, handler: impl Fn(Asked) -> F + Send + Sync + 'static) -> Service
 where
     F: Future<Output = Result<Reply, Refusal>> + Send + 'static,
 {
@@ -170,7 +171,7 @@ where
             let connection = request.connection.clone();
             let (reply, reference) = answer(&*handler, request, &event.body.unwrap_or_default()).await;
             let body = reply.with_ref(reference);
-            info!(function = name, %connection, reply = body.kind(), duration_ms = started.elapsed().as_millis(), "answered");
+            info!(function = name, %connection, reply = body.kind(), duration_ms = millis(started.elapsed()), "answered");
             let body = body.to_json().map_err(|error| Fault::new("InvalidAnswer", error))?;
             Ok(RouteResponse { status_code: 200, body })
         }

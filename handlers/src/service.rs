@@ -68,3 +68,8 @@ pub(crate) fn time_left(context: &Context) -> Duration {
     let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(context.deadline);
     deadline.duration_since(SystemTime::now()).unwrap_or_default()
 }
+
+/// Milliseconds for the log: as a `u128` they would be logged as a text, which no metric filter compares.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -6,18 +6,18 @@
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::post,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::{
-    bus::Bus,
-    faults::{Effect, Faults, fail_entries, refusal, spare_entries},
+    bus::EventBridge,
+    faults::{Effect, Faults, fail_entries, spare_entries},
     tables::Tables,
 };
 
@@ -27,15 +27,16 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 struct Services {
     tables: Tables,
-    bus: Arc<Bus>,
+    bus: Arc<EventBridge>,
 }
 
 /// The listener's routes; `management` are those of `@connections`.
-pub(crate) fn router(tables: Tables, bus: Arc<Bus>, management: Router, faults: Faults) -> Router {
+pub(crate) fn router(tables: Tables, bus: Arc<EventBridge>, management: Router, faults: Faults) -> Router {
     Router::new()
         .route("/", post(target))
         .with_state(Services { tables, bus })
         .merge(management)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(faults, strike))
         .layer(from_fn(guard))
 }
@@ -53,7 +54,7 @@ async fn target(State(services): State<Services>, headers: HeaderMap, body: Stri
                 Err(closed) => (StatusCode::SERVICE_UNAVAILABLE, closed.to_string()).into_response(),
             }
         }
-        _ => refusal(400, "UnknownOperationException"),
+        _ => refusal(400, "UnknownOperationException", "no operation of this name is served here"),
     }
 }
 
@@ -66,10 +67,18 @@ fn json_response(status: u16, content_type: &'static str, body: String) -> Respo
     (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
+/// An error as AWS's JSON services send it.
+fn refusal(status: u16, error_type: &'static str, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = json!({"__type": error_type, "message": message}).to_string();
+    let headers = [("x-amzn-errortype", error_type), ("content-type", "application/x-amz-json-1.0")];
+    (status, headers, body).into_response()
+}
+
 async fn guard(request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) || !headers.contains_key(header::AUTHORIZATION) {
-        return refusal(403, "AccessDeniedException");
+        return refusal(403, "AccessDeniedException", "requests of programs only: signed, and without an Origin");
     }
     next.run(request).await
 }
@@ -79,17 +88,26 @@ async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> R
     let operation = operation(&request);
     let path = request.uri().path().to_owned();
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else { return refusal(413, "RequestEntityTooLargeException") };
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return refusal(413, "RequestEntityTooLargeException", "the body is too large");
+    };
     let run = |body: Bytes| next.run(Request::from_parts(parts, Body::from(body)));
-    match faults.strike(operation.as_deref().unwrap_or_default(), &path, &body) {
-        None => run(body).await,
-        Some(Effect::Refuse(status, error_type)) => refusal(status, error_type),
-        Some(Effect::Ignore) => std::future::pending().await,
-        Some(Effect::LoseAnswer) => {
+    let Some(fault) = faults.strike(operation.as_deref().unwrap_or_default(), &path, &body) else {
+        return run(body).await;
+    };
+    let answer = match fault.effect() {
+        Effect::Refuse(status, error_type) => Some(refusal(*status, error_type, "injected")),
+        Effect::Ignore => None,
+        Effect::LoseAnswer => {
             run(body).await;
-            std::future::pending().await
+            None
         }
-        Some(Effect::FailEntries) => fail_half(body, run).await.unwrap_or_else(|| refusal(500, "InternalFailure")),
+        Effect::FailEntries => fail_half(body, run).await.or_else(|| Some(refusal(500, "InternalFailure", "injected"))),
+    };
+    fault.has_struck();
+    match answer {
+        Some(answer) => answer,
+        None => std::future::pending().await,
     }
 }
 

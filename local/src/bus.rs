@@ -28,7 +28,7 @@ const RULES: [(&str, &[&str], &str); 2] = [
 ];
 
 /// The event bus.
-pub(crate) struct Bus {
+pub(crate) struct EventBridge {
     queue: Arc<Queue>,
 }
 
@@ -50,9 +50,9 @@ struct Entry {
 /// What an entry comes to: its EventId, or code and message.
 type Accepted = Result<String, (&'static str, String)>;
 
-impl Bus {
-    pub(crate) fn new(queue: Arc<Queue>) -> Bus {
-        Bus { queue }
+impl EventBridge {
+    pub(crate) fn new(queue: Arc<Queue>) -> EventBridge {
+        EventBridge { queue }
     }
 
     /// Answers PutEvents: status and body.

@@ -8,11 +8,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use axum::{
-    body::Bytes,
-    http::{HeaderName, StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-};
+use axum::body::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -67,8 +63,8 @@ impl Faults {
         self.list().clear();
     }
 
-    /// The effect on this call, if it is struck.
-    pub(crate) fn strike(&self, operation: &str, path: &str, body: &Bytes) -> Option<Effect> {
+    /// The fault that strikes this call, if one does.
+    pub(crate) fn strike(&self, operation: &str, path: &str, body: &Bytes) -> Option<Striking> {
         let body = String::from_utf8_lossy(body);
         let faults = self.list();
         let fault = faults.iter().find(|fault| {
@@ -77,13 +73,26 @@ impl Faults {
                 && fault.left.load(Ordering::SeqCst) > 0
         })?;
         fault.left.fetch_sub(1, Ordering::SeqCst);
-        fault.struck.fetch_add(1, Ordering::SeqCst);
-        fault.changed.notify_waiters();
-        Some(fault.effect.clone())
+        Some(Striking(fault.clone()))
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Fault>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A fault about to strike one call.
+pub(crate) struct Striking(Arc<Fault>);
+
+impl Striking {
+    pub(crate) fn effect(&self) -> &Effect {
+        &self.0.effect
+    }
+
+    /// It has happened: what the call was to do is done, or never will be.
+    pub(crate) fn has_struck(&self) {
+        self.0.struck.fetch_add(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -104,14 +113,6 @@ impl Struck {
             changed.await;
         }
     }
-}
-
-/// An error as AWS's JSON services send it.
-pub(crate) fn refusal(status: u16, error_type: &'static str) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = json!({"__type": error_type, "message": "injected"}).to_string();
-    let header = (HeaderName::from_static("x-amzn-errortype"), error_type);
-    (status, [header, (CONTENT_TYPE, "application/x-amz-json-1.0")], body).into_response()
 }
 
 /// Takes every second entry out of a PutEvents request.

@@ -81,9 +81,15 @@ impl Queue {
         self.owed.load(Ordering::SeqCst)
     }
 
-    /// Waits until some call is settled.
-    pub(crate) async fn settled(&self) {
-        self.settled.notified().await;
+    /// Waits until no call is owed.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.owed() == 0 {
+                return;
+            }
+            settled.await;
+        }
     }
 
     /// Starts nothing more and waits for what is running. What waits for its time stays in the store.

@@ -3,7 +3,7 @@
 //! Used by `webchat local` and by every test that needs AWS. Nothing of the user's own AWS configuration is read.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -21,7 +21,7 @@ use tracing::{error, warn};
 
 use crate::{
     Faults, Functions, Holder, StartError, aws,
-    bus::{BUS, Bus},
+    bus::{BUS, EventBridge},
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
     queue::Queue,
@@ -80,6 +80,7 @@ pub struct Runtime {
     settings: Settings,
     sdk: SdkConfig,
     gateway: Arc<Gateway>,
+    tables: Tables,
     queue: Arc<Queue>,
     store: Arc<Store>,
     progress: watch::Receiver<Progress>,
@@ -117,7 +118,7 @@ impl Runtime {
         let functions = Arc::new(deploy(&settings, &sdk));
         let gateway = Gateway::new(gateway_config(public_address), functions.clone(), timing.clone());
         let queue = Queue::new(store.clone(), functions.clone(), &timing);
-        let bus = Arc::new(Bus::new(queue.clone()));
+        let bus = Arc::new(EventBridge::new(queue.clone()));
 
         let (tasks, stop, stop_serving) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         serve(
@@ -133,7 +134,7 @@ impl Runtime {
         tasks.spawn(mapping.run(stop.clone()));
         let (schedule_bus, schedule_stop) = (bus.clone(), stop.clone());
         tasks.spawn(async move { schedule_bus.run_schedule(timing, schedule_stop).await });
-        tasks.spawn(clean_up(tables, stop.clone()));
+        tasks.spawn(clean_up(tables.clone(), stop.clone()));
         serve(&tasks, public, gateway.public_router(), &stop_serving);
 
         Ok(Runtime {
@@ -141,6 +142,7 @@ impl Runtime {
             settings,
             sdk,
             gateway,
+            tables,
             queue,
             store,
             progress: watched,
@@ -154,7 +156,13 @@ impl Runtime {
     /// Where clients connect: `ws://127.0.0.1:<port>/local`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("ws://{}/{STAGE}", self.public)
+        // A runtime bound to every address is reached by loopback, too.
+        let ip = match self.public.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("ws://{}/{STAGE}", SocketAddr::new(ip, self.public.port()))
     }
 
     /// The public address.
@@ -204,12 +212,11 @@ impl Runtime {
         let mut progress = self.progress.clone();
         loop {
             self.gateway.idle().await;
-            while self.queue.owed() > 0 {
-                // The wake-up may have come before we listened: look again soon.
-                let _ = tokio::time::timeout(Duration::from_millis(20), self.queue.settled()).await;
-            }
-            // Twice: the first end of the stream may have been reached before the last write.
+            self.queue.empty().await;
+            // Twice: the first time the end of the stream may have been reached before the last write.
             for _ in 0..2 {
+                progress.mark_unchanged();
+                self.tables.wake();
                 if progress.changed().await.is_err() {
                     return;
                 }

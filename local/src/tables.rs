@@ -2,15 +2,15 @@
 //!
 //! One thread owns the database, as its calls block and queue on one lock anyway. Two things dynoxide lacks are patched
 //! through a second connection to the same SQLite file: an index without which every write scans all stream records, and
-//! trimming them. The same thread owns that one too, so the two never wait for each other. Both lean on its private schema: the version is pinned and `tests/tables.rs` checks the query plan
-//! (docs/adr/0006).
+//! trimming them. The same thread owns that one too, so the two never wait for each other. Both lean on its private
+//! schema: the version is pinned and a test below checks the query plan (docs/adr/0006).
 
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use dynoxide::{Database, actions::get_records::GetRecordsResponse};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, futures::Notified, mpsc, oneshot};
 
 use crate::StartError;
 
@@ -74,8 +74,12 @@ impl Tables {
 
     /// Runs one request of the DynamoDB API.
     pub(crate) async fn call(&self, operation: String, body: String) -> Result<Reply, Closed> {
+        let writes =
+            ["Put", "Update", "Delete", "BatchWrite", "TransactWrite"].iter().any(|verb| operation.starts_with(verb));
         let reply = self.with(move |opened| dispatch(&opened.db, &operation, &body)).await;
-        self.written.notify_waiters();
+        if writes {
+            self.wake();
+        }
         reply
     }
 
@@ -107,9 +111,14 @@ impl Tables {
         .await
     }
 
-    /// Waits for the next write.
-    pub(crate) async fn written(&self) {
-        self.written.notified().await;
+    /// Comes true at the next write after this call, also one before the first poll.
+    pub(crate) fn written(&self) -> Notified<'_> {
+        self.written.notified()
+    }
+
+    /// Has whoever follows the stream look at it.
+    pub(crate) fn wake(&self) {
+        self.written.notify_waiters();
     }
 
     async fn with<T: Send + 'static>(&self, job: impl FnOnce(&Opened) -> T + Send + 'static) -> Result<T, Closed> {

@@ -20,8 +20,6 @@ pub struct Stage {
 #[must_use]
 pub fn quick() -> Timing {
     Timing {
-        call_timeout: Duration::from_secs(1),
-        operation_timeout: Duration::from_secs(4),
         push_backoff: Duration::from_millis(20),
         push_backoff_max: Duration::from_millis(200),
         async_retries: [Duration::from_millis(50), Duration::from_millis(100)],
