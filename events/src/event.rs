@@ -11,6 +11,7 @@ use crate::{
     connection::{ConnectionClosed, ConnectionLost, ConnectionOpened},
     conversation::{MessageBroadcast, MessageSent},
     delivery::{BroadcastDelivered, MessageDelivered, MessageUndeliverable},
+    seal::DaySealed,
     time,
 };
 
@@ -27,6 +28,7 @@ pub enum Event {
     MessageDelivered(MessageDelivered),
     MessageUndeliverable(MessageUndeliverable),
     BroadcastDelivered(BroadcastDelivered),
+    DaySealed(DaySealed),
     /// Written by a newer version of this program: kept as it is, skipped and counted by readers.
     #[serde(untagged)]
     Unknown(Unknown),
@@ -55,6 +57,7 @@ impl Event {
             Event::MessageDelivered(_) => "MessageDelivered",
             Event::MessageUndeliverable(_) => "MessageUndeliverable",
             Event::BroadcastDelivered(_) => "BroadcastDelivered",
+            Event::DaySealed(_) => "DaySealed",
             Event::Unknown(unknown) => &unknown.event_type,
         }
     }

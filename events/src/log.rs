@@ -8,14 +8,17 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder},
+    types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
 use chrono::{DateTime, Utc};
 use serde_dynamo::Item;
 
 use crate::{
-    EventId, LogReader, Reader, RecordedEvent, Stored, StreamName, Undecodable, from_item, stored::LOG_SHARDS, to_item,
+    EventId, LogReader, Reader, RecordedEvent, Stored, StreamName, Undecodable, from_item,
+    log_reader::Pages,
+    stored::{LOG_SHARDS, log_key},
+    to_item,
 };
 
 /// Items a page may hold. The local store slows down on larger ones; AWS cuts a page at 1 MB anyway.
@@ -140,12 +143,12 @@ impl EventLog {
     /// One stream, consistently, in id order.
     #[must_use]
     pub fn read_stream(&self, stream: &StreamName) -> Reader {
-        let query = self.client.query().table_name(&self.table).consistent_read(true).limit(PAGE);
+        let query = self.query().consistent_read(true);
         let query = query
             .key_condition_expression("#stream = :stream")
             .expression_attribute_names("#stream", "stream")
             .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()));
-        Reader::of_query(format!("stream {stream}"), query.into_paginator().items().send())
+        Reader::new(format!("stream {stream}"), Pages::Query(query.into_paginator().send()))
     }
 
     /// All of a short stream, such as a connection's.
@@ -166,16 +169,28 @@ impl EventLog {
         LogReader::new(self.clone(), since, until)
     }
 
+    /// An event of a request, wherever it is: its id tells its place in the log. `None` for ids of facts, too.
+    pub async fn find(&self, id: EventId) -> Result<Option<Stored>, ReadError> {
+        let Some(at) = id.request_time() else { return Ok(None) };
+        let (day, logged) = log_key(at, id);
+        self.read_shard(day, &logged, &logged).next().await
+    }
+
+    fn query(&self) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.table).limit(PAGE);
+        query.return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
     /// One page-wise pass over one shard of one day, from `since` to `until`.
     pub(crate) fn read_shard(&self, day: String, since: &str, until: &str) -> Reader {
-        let query = self.client.query().table_name(&self.table).index_name("log").limit(PAGE);
+        let query = self.query().index_name("log");
         let query = query
             .key_condition_expression("#day = :day AND logged BETWEEN :since AND :until")
             .expression_attribute_names("#day", "day")
             .expression_attribute_values(":day", AttributeValue::S(day.clone()))
             .expression_attribute_values(":since", AttributeValue::S(since.to_owned()))
             .expression_attribute_values(":until", AttributeValue::S(until.to_owned()));
-        Reader::of_query(format!("log of {day}"), query.into_paginator().items().send())
+        Reader::new(format!("log of {day}"), Pages::Query(query.into_paginator().send()))
     }
 
     /// Number of shards of a day.
@@ -187,8 +202,9 @@ impl EventLog {
     #[must_use]
     pub fn scan(&self, segment: i32, segments: i32) -> Reader {
         let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(PAGE);
+        let scan = scan.return_consumed_capacity(ReturnConsumedCapacity::Total);
         let scan = scan.segment(segment).total_segments(segments);
-        Reader::of_scan(format!("segment {segment} of {segments}"), scan.into_paginator().items().send())
+        Reader::new(format!("segment {segment} of {segments}"), Pages::Scan(scan.into_paginator().send()))
     }
 }
 

@@ -84,6 +84,7 @@ fn data(event: &Event) -> Result<AttributeValue, serde_dynamo::Error> {
         Event::MessageDelivered(data) => to_attribute_value(data),
         Event::MessageUndeliverable(data) => to_attribute_value(data),
         Event::BroadcastDelivered(data) => to_attribute_value(data),
+        Event::DaySealed(data) => to_attribute_value(data),
         Event::Unknown(unknown) => to_attribute_value(&unknown.data),
     }
 }
@@ -130,6 +131,7 @@ fn event(event_type: String, version: u32, data: AttributeValue) -> Result<Event
         ("MessageDelivered", 1) => parse(data, Event::MessageDelivered),
         ("MessageUndeliverable", 1) => parse(data, Event::MessageUndeliverable),
         ("BroadcastDelivered", 1) => parse(data, Event::BroadcastDelivered),
+        ("DaySealed", 1) => parse(data, Event::DaySealed),
         _ => from_attribute_value(data).map(|data| Event::Unknown(Unknown { event_type, data })),
     }
 }

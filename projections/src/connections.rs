@@ -91,6 +91,12 @@ impl Row {
         self.lost = other.lost.or(self.lost.take());
     }
 
+    /// Whether anything is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.opened.is_some() || self.closed.is_some() || self.lost.is_some()
+    }
+
     /// Whether it opened and has not ended.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -1,13 +1,14 @@
 //! What follows from the events: the live-connections view, and the notices to send.
 //!
 //! The two are separate on purpose. State is derived by [`connections`] (pure), kept by [`ConnectionsView`], rebuilt by
-//! [`replay`](replay::replay). Notices are derived by [`notices`] (pure) and sent by somebody else: this crate has
+//! a [`reconcile::Reconciliation`]. Notices are derived by [`notices`] (pure) and sent by somebody else: this crate has
 //! neither a bus nor a gateway among its dependencies, so a replay cannot send anything.
 
 pub mod connections;
 mod live;
 pub mod notices;
-pub mod replay;
+pub mod reconcile;
+mod rows;
 mod view;
 
 pub use connections::Row;

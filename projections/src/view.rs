@@ -99,6 +99,22 @@ impl ConnectionsView {
             .map(drop)
     }
 
+    /// All attributes of a row, but its key.
+    pub(crate) fn attributes(&self, row: &Row) -> HashMap<String, AttributeValue> {
+        let mut parts = Parts::of(row);
+        if let Some(expires_at) = self.expires_at(row) {
+            parts.set("expires_at", AttributeValue::N(expires_at.to_string()));
+        } else if row.is_live() {
+            parts.set("live", AttributeValue::S(live_shard(&row.connection).to_string()));
+        }
+        parts.values.into_iter().map(|(name, value)| (name.trim_start_matches(':').to_owned(), value)).collect()
+    }
+
+    /// When a row may go, in seconds since 1970.
+    pub(crate) fn expires_at(&self, row: &Row) -> Option<i64> {
+        row.expires_at(self.retention)
+    }
+
     /// One row as it is now.
     pub async fn get(&self, connection: &ConnectionId) -> Result<Option<StoredRow>, ViewError> {
         let what = || format!("reading the row of connection {connection}");
@@ -108,14 +124,14 @@ impl ConnectionsView {
         found.item.map(|item| decode(item, what)).transpose()
     }
 
-    /// Every row, live or ended, in no order. Reads the whole table: for repair and for tests.
+    /// Every row, live or ended, in no order. Reads the whole table into memory: for small ones, and for tests.
     pub async fn all(&self) -> Result<Vec<StoredRow>, ViewError> {
-        let what = || "reading all connections".to_owned();
-        let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(1000);
-        let mut items = scan.into_paginator().items().send();
+        let mut pages = self.pages();
         let mut rows = Vec::new();
-        while let Some(item) = items.next().await {
-            rows.push(decode(item.map_err(|error| ViewError::unavailable(what(), error))?, what)?);
+        while let Some(page) = pages.next().await? {
+            for item in page {
+                rows.push(decode(item, || "reading all connections".to_owned())?);
+            }
         }
         Ok(rows)
     }

@@ -25,7 +25,7 @@ use local::{CONNECTIONS, EVENTS, Options, Runtime};
 use projections::{
     ConnectionsView, Cursor, LiveConnection, Row,
     connections::{self, live_shard},
-    replay::{self, Report, replay},
+    reconcile::{Kind, Mode, Reconciliation, Report, Scope},
 };
 use proptest::{
     collection::vec,
@@ -341,16 +341,14 @@ async fn damage(client: &DynamoDb) {
     }
 }
 
-async fn replay_all(log: &EventLog, view: &ConnectionsView, segments: i32) -> Result<Report, replay::ReplayError> {
-    let mut all = Report::default();
-    for segment in 0..segments {
-        let report = replay(log, view, segment, segments).await?;
-        all.events += report.events;
-        all.unknown += report.unknown;
-        all.undecodable += report.undecodable;
-        all.rows += report.rows;
-    }
-    Ok(all)
+/// Compares or repairs, and gives the counts and what differed.
+async fn reconcile(log: &EventLog, view: &ConnectionsView, mode: Mode, segments: i32) -> (Report, Vec<(String, Kind)>) {
+    let scope = Scope { until: time::now() + TimeDelta::minutes(1), settling: Duration::ZERO };
+    let mut found = Vec::new();
+    let reconciliation = Reconciliation { log, view, scope, mode, segments };
+    let report = reconciliation.run(|d| found.push((d.connection.to_string(), d.kind)), |_| {}).await.unwrap();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    (report, found)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,12 +372,21 @@ async fn a_replay_restores_rows_that_were_deleted_or_altered_and_counts_what_it_
     assert_eq!(before, folded(lives.iter().flatten()), "the projector's rows are the fold's");
     let items = count(&client, EVENTS).await;
 
+    let sound = Report { events: items - 1, unknown: 3, undecodable: 1, connections: 30, rows: 30, differences: 0 };
     for segments in [1, 4] {
+        assert_eq!(reconcile(&log, &view, Mode::Compare, segments).await, (sound.clone(), vec![]));
         damage(&client).await;
-        assert_ne!(rows(&view).await, before);
-        let report = replay_all(&log, &view, segments).await.unwrap();
+        alter(&client, "nobody-ever", "SET live = :wrong").await;
+        let damaged = rows(&view).await;
+        assert_ne!(damaged, before);
+        let (compared, differences) = reconcile(&log, &view, Mode::Compare, segments).await;
+        assert_eq!(rows(&view).await, damaged, "comparing changes nothing");
+        assert!(differences.contains(&("nobody-ever".to_owned(), Kind::Extra)), "{differences:?}");
+        assert!(differences.contains(&("connection-0".to_owned(), Kind::Different)), "{differences:?}");
+        let (repaired, repairs) = reconcile(&log, &view, Mode::Repair, segments).await;
+        assert_eq!((&repaired, &repairs), (&compared, &differences), "what was found is what was put right");
         assert_eq!(rows(&view).await, before, "in {segments} segments");
-        assert_eq!(report, Report { events: items - 1, unknown: 3, undecodable: 1, rows: 30 });
+        assert_eq!(Report { rows: 30, differences: 0, ..repaired }, sound);
     }
     assert_eq!(count(&client, EVENTS).await, items, "a replay appends nothing");
     runtime.idle().await;
