@@ -34,6 +34,12 @@ export class Webchat extends Stack {
     output('EventsTable', tables.events.tableName, 'what happened; outlives the stack');
     output('ConnectionsTable', tables.connections.tableName, 'the view of live connections');
     output('ParkedTable', tables.parked.tableName, 'records the projector set aside');
+    // `make deploy` reads it back: what a later deployment does not choose stays as it is.
+    output('Settings', settings(config), 'what was chosen');
     output('BusName', bus.bus.eventBusName, 'where notices travel');
   }
+}
+
+function settings({ auth, allowedOrigins, retentionDays, alarmEmail, arch }: Config): string {
+  return JSON.stringify({ auth, allowedOrigins: allowedOrigins.join(','), retentionDays, alarmEmail, arch });
 }

@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use local::{Data, Options, Runtime};
 use tracing_subscriber::EnvFilter;
 
+use crate::source;
+
 /// Arguments of `webchat local`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,15 +36,15 @@ pub(crate) struct Args {
     log: String,
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(args: Args) -> Result<u8> {
     let filter = EnvFilter::builder().parse(&args.log).with_context(|| format!("--log {}", args.log))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(serve(args))
 }
 
-async fn serve(args: Args) -> Result<()> {
-    let data = if args.memory { Data::Memory } else { Data::Folder(folder(args.data)?) };
+async fn serve(args: Args) -> Result<u8> {
+    let data = if args.memory { Data::Memory } else { Data::Folder(source::folder(args.data)?) };
     let mut interrupted = Interrupt::new()?;
     let options = Options { bind: args.bind, port: args.port, data: data.clone(), ..Options::default() };
     let runtime = Runtime::start(options).await?;
@@ -53,16 +55,7 @@ async fn serve(args: Args) -> Result<()> {
         () = runtime.stop() => {}
         () = interrupted.wait() => {}
     }
-    Ok(())
-}
-
-fn folder(given: Option<PathBuf>) -> Result<PathBuf> {
-    match given {
-        Some(folder) => Ok(folder),
-        None => directories::ProjectDirs::from("", "", "webchat")
-            .map(|dirs| dirs.data_dir().to_owned())
-            .context("this user has no data folder; name one with --data, or use --memory"),
-    }
+    Ok(0)
 }
 
 /// The first line is for programs, the rest for people.
@@ -70,6 +63,7 @@ fn greet(runtime: &Runtime, data: &Data, bind: IpAddr) -> std::io::Result<()> {
     let url = runtime.url();
     let mut out = stdout().lock();
     writeln!(out, "listening on {url}")?;
+    writeln!(out, "page       {}", runtime.page())?;
     match data {
         Data::Memory => writeln!(out, "data       in memory, gone when this ends")?,
         Data::Folder(folder) => writeln!(out, "data       {}", folder.display())?,

@@ -1,11 +1,25 @@
-//! `webchat`: the command for people who run, try and operate the chat.
+//! `webchat`: the command for people who run, try, audit and operate the chat.
 //!
-//! Each subcommand has its own file. Errors are one line on stderr and exit code 1.
+//! Each subcommand has its own file. Exit codes: 0, it is done and all is well; 1, it failed, or found a difference; 2, some
+//! events could not be read; 130, interrupted. Errors are one line on stderr.
 
+mod connections;
+mod deliveries;
+mod flaws;
+mod history;
 mod local;
+mod output;
+mod parked;
+mod replay;
+mod seal;
+mod source;
+mod undelivered;
+mod verify;
+mod when;
 
-use std::process::ExitCode;
+use std::{future::Future, io::IsTerminal, process::ExitCode};
 
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 /// An event-sourced WebSocket chat.
@@ -20,17 +34,78 @@ struct Cli {
 enum Command {
     /// Run the whole chat on this machine, without an account
     Local(local::Args),
+    /// Who said what to whom, when, and did it arrive
+    History(history::Args),
+    /// Who is or was connected, now or at any past moment
+    Connections(connections::Args),
+    /// Accepted messages of which nobody knows what became
+    Undelivered(undelivered::Args),
+    /// Publish the notices of messages again: the one command that sends
+    Redeliver(undelivered::RedeliverArgs),
+    /// Rebuild the view of connections from the events
+    Replay(replay::Args),
+    /// Prove that the view equals the events, or that sealed days are unchanged
+    Verify(verify::Args),
+    /// Records the projector set aside
+    Parked(parked::Args),
+    /// Seal the days that are settled
+    Seal(seal::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Local(args) => local::run(args),
+        Command::History(args) => run(history::run(args)),
+        Command::Connections(args) => run(connections::run(args)),
+        Command::Undelivered(args) => run(undelivered::run(args)),
+        Command::Redeliver(args) => run(undelivered::redeliver(args)),
+        Command::Replay(args) => run(replay::run(args)),
+        Command::Verify(args) => run(verify::run(args)),
+        Command::Parked(args) => run(parked::run(args)),
+        Command::Seal(args) => run(seal::run(args)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("webchat: {error:#}");
+            eprintln!("webchat: {}", output::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command until it is done or interrupted. Each is written so that it can be cut off anywhere and run again.
+fn run(command: impl Future<Output = Result<u8>>) -> Result<u8> {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = command => done,
+            _ = tokio::signal::ctrl_c() => {
+                eprintln!("webchat: interrupted; it may be run again");
+                Ok(130)
+            }
+        }
+    })
+}
+
+/// Whoever read our output has had enough (`| head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().filter_map(io).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Asks before something that cannot be taken back. Without a terminal, only `--yes` says yes.
+fn confirm(question: &str, yes: bool) -> Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("{question} Say --yes to do it without being asked.");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("reading the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

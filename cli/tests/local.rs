@@ -62,6 +62,8 @@ async fn it_says_where_it_listens_where_the_data_is_and_what_to_type() {
     assert!(url.starts_with("ws://127.0.0.1:") && url.ends_with("/local"), "{url}");
     let rest = rest.join("\n");
     assert!(rest.contains(folder.path().to_str().unwrap()), "{rest}");
+    let page = url.replace("ws://", "http://").replace("/local", "/");
+    assert!(rest.lines().any(|line| line.ends_with(&format!(" {page}"))), "{rest}");
     assert!(rest.contains(&format!("npx wscat -c {url}")) && rest.contains(r#"{"action":"broadcast""#), "{rest}");
 }
 
@@ -72,8 +74,12 @@ async fn without_a_folder_named_the_data_is_in_the_users_data_folder() {
     command.env("HOME", home.path()).env_remove("XDG_DATA_HOME");
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.next_line().await.unwrap();
-    let data = lines.next_line().await.unwrap().unwrap();
+    let data = loop {
+        let line = lines.next_line().await.unwrap().expect("it never said where the data is");
+        if line.starts_with("data") {
+            break line;
+        }
+    };
     let folder = Path::new(data.strip_prefix("data").unwrap().trim());
     assert!(folder.starts_with(home.path()) && folder.join("tables.sqlite").exists(), "{data}");
 }

@@ -134,10 +134,15 @@ impl EventLog {
 
     /// One event, consistently.
     pub async fn get(&self, stream: &StreamName, id: EventId) -> Result<Option<Stored>, ReadError> {
+        Ok(self.get_item(stream.as_str(), &id.to_string()).await?.map(from_item))
+    }
+
+    /// One event as it is stored, whatever is wrong with it.
+    pub async fn get_item(&self, stream: &str, id: &str) -> Result<Option<Item>, ReadError> {
         let get = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let get = get.key("stream", AttributeValue::S(stream.to_string())).key("id", AttributeValue::S(id.to_string()));
+        let get = get.key("stream", AttributeValue::S(stream.to_owned())).key("id", AttributeValue::S(id.to_owned()));
         let found = get.send().await.map_err(|error| ReadError::new(format!("event {id} of {stream}"), error))?;
-        Ok(found.item.map(|item| from_item(Item::from(item))))
+        Ok(found.item.map(Item::from))
     }
 
     /// One stream, consistently, in id order.

@@ -25,7 +25,7 @@ mod service;
 mod settings;
 
 pub use bus::{Bus, Unpublished};
-pub use parked::Parked;
+pub use parked::{Parked, ParkedRecord};
 pub use registry::Function;
 pub use service::{Answer, Fault, Payload, Service};
 pub use settings::{MissingSetting, Settings, VARIABLES};

@@ -1,7 +1,7 @@
 //! The AWS-facing listener: DynamoDB, EventBridge and `@connections` for the SDK clients, on loopback only.
 //!
 //! It refuses what a browser could send: requests with an `Origin`, and such without `Authorization`. Signatures are not
-//! checked. Injected faults act here, around the whole of it.
+//! checked. Injected faults act here, around the whole of it, and the inspect page's observer looks on.
 
 use axum::{
     Router,
@@ -18,36 +18,49 @@ use std::sync::Arc;
 use crate::{
     bus::EventBridge,
     faults::{Effect, Faults, fail_entries, spare_entries},
+    observer::{Observer, observe},
     tables::Tables,
 };
 
 /// DynamoDB takes bodies of up to 16 MB.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 16 * 1024 * 1024;
 
 #[derive(Clone)]
 struct Services {
     tables: Tables,
-    bus: Arc<EventBridge>,
+    bus: Option<Arc<EventBridge>>,
 }
 
 /// The listener's routes; `management` are those of `@connections`.
-pub(crate) fn router(tables: Tables, bus: Arc<EventBridge>, management: Router, faults: Faults) -> Router {
+pub(crate) fn router(
+    tables: Tables,
+    bus: Option<Arc<EventBridge>>,
+    management: Router,
+    faults: Faults,
+    observer: Observer,
+) -> Router {
     Router::new()
         .route("/", post(target))
         .with_state(Services { tables, bus })
         .merge(management)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(faults, strike))
+        .layer(from_fn_with_state(observer, observe))
         .layer(from_fn(guard))
 }
 
 /// Dispatches on `X-Amz-Target`.
 async fn target(State(services): State<Services>, headers: HeaderMap, body: String) -> Response {
     match operation_of_target(&headers) {
-        Some(("AWSEvents", "PutEvents")) => {
-            let (status, body) = services.bus.put_events(&body);
-            json_response(status, "application/x-amz-json-1.1", body.to_string())
-        }
+        Some(("AWSEvents", "PutEvents")) => match services.bus {
+            Some(bus) => {
+                let (status, body) = bus.put_events(&body);
+                json_response(status, "application/x-amz-json-1.1", body.to_string())
+            }
+            None => {
+                refusal(400, "UnknownOperationException", "no runtime is running on this folder, so there is no bus")
+            }
+        },
         Some(("DynamoDB_20120810" | "DynamoDBStreams_20120810", operation)) => {
             match services.tables.call(operation.to_owned(), body).await {
                 Ok(reply) => json_response(reply.status, "application/x-amz-json-1.0", reply.body),
@@ -123,7 +136,7 @@ async fn fail_half<F: Future<Output = Response>>(body: Bytes, run: impl FnOnce(B
 }
 
 /// The API's name of the call.
-fn operation(request: &Request) -> Option<String> {
+pub(crate) fn operation(request: &Request) -> Option<String> {
     if request.uri().path() == "/" {
         return operation_of_target(request.headers()).map(|(_, operation)| operation.to_owned());
     }

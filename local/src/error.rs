@@ -37,6 +37,12 @@ pub enum StartError {
         /// The file.
         file: PathBuf,
     },
+    /// There is nothing to open.
+    #[error("there is no data in {}; `webchat local` puts some there", folder.display())]
+    NoData {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The tables do not open.
     #[error("{what} the tables: {why}")]
     Tables {

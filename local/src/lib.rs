@@ -2,8 +2,9 @@
 //!
 //! [`Runtime`] puts them together. [`gateway`]: WebSocket API and `@connections`. `functions` and `queue`: Lambda.
 //! `tables` and `streams`: DynamoDB and the stream mapping. `bus`: EventBridge. Handlers are handed SDK configurations
-//! that point here, and see only the JSON they would see on AWS.
+//! that point here, and see only the JSON they would see on AWS. `page` and `inspect`: what a browser sees of it.
 
+mod archive;
 mod aws;
 mod bus;
 mod error;
@@ -11,6 +12,9 @@ mod faults;
 mod folder;
 mod functions;
 pub mod gateway;
+mod inspect;
+mod observer;
+mod page;
 mod queue;
 mod runtime;
 pub mod runtime_api;
@@ -18,10 +22,11 @@ mod store;
 mod streams;
 mod tables;
 
+pub use archive::Archive;
 pub use bus::{BUS, first_sweep};
 pub use error::StartError;
 pub use faults::{Effect, Faults, Struck};
 pub use folder::Holder;
 pub use functions::{FunctionError, Functions};
-pub use runtime::{Data, Options, Runtime};
+pub use runtime::{Data, Options, Runtime, sdk_config};
 pub use tables::{CONNECTIONS, EVENTS, PARKED};

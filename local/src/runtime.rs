@@ -24,6 +24,9 @@ use crate::{
     bus::{BUS, EventBridge},
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
+    inspect::Inspect,
+    observer::Observer,
+    page,
     queue::Queue,
     store::Store,
     streams::{Progress, StreamMapping},
@@ -120,11 +123,12 @@ impl Runtime {
         let queue = Queue::new(store.clone(), functions.clone(), &timing);
         let bus = Arc::new(EventBridge::new(queue.clone()));
 
+        let observer = Observer::default();
         let (tasks, stop, stop_serving) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         serve(
             &tasks,
             aws,
-            aws::router(tables.clone(), bus.clone(), gateway.management_router(), faults),
+            aws::router(tables.clone(), Some(bus.clone()), gateway.management_router(), faults, observer.clone()),
             &stop_serving,
         );
         queue.resume().map_err(|error| StartError::Tables { what: "reading".into(), why: error.to_string() })?;
@@ -135,7 +139,9 @@ impl Runtime {
         let (schedule_bus, schedule_stop) = (bus.clone(), stop.clone());
         tasks.spawn(async move { schedule_bus.run_schedule(timing, schedule_stop).await });
         tasks.spawn(clean_up(tables.clone(), stop.clone()));
-        serve(&tasks, public, gateway.public_router(), &stop_serving);
+        let inspect = inspect(&settings, &sdk, store.clone(), observer, stop_serving.clone());
+        let pages = page::router(format!("/{STAGE}")).merge(inspect.router());
+        serve(&tasks, public, gateway.public_router().merge(pages), &stop_serving);
 
         Ok(Runtime {
             public: public_address,
@@ -156,13 +162,23 @@ impl Runtime {
     /// Where clients connect: `ws://127.0.0.1:<port>/local`.
     #[must_use]
     pub fn url(&self) -> String {
-        // A runtime bound to every address is reached by loopback, too.
+        format!("ws://{}/{STAGE}", self.reachable())
+    }
+
+    /// The public address as this machine reaches it: bound to every address, by loopback, too.
+    fn reachable(&self) -> SocketAddr {
         let ip = match self.public.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        format!("ws://{}/{STAGE}", SocketAddr::new(ip, self.public.port()))
+        SocketAddr::new(ip, self.public.port())
+    }
+
+    /// Where a browser finds the page: `http://127.0.0.1:<port>/`.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("http://{}/", self.reachable())
     }
 
     /// The public address.
@@ -186,13 +202,13 @@ impl Runtime {
     /// Its event log.
     #[must_use]
     pub fn log(&self) -> EventLog {
-        EventLog::new(aws_sdk_dynamodb::Client::new(&self.sdk), EVENTS)
+        event_log(&self.sdk)
     }
 
     /// Its connections view.
     #[must_use]
     pub fn view(&self) -> ConnectionsView {
-        ConnectionsView::new(aws_sdk_dynamodb::Client::new(&self.sdk), CONNECTIONS, self.settings.timing.view_retention)
+        connections_view(&self.sdk, &self.settings)
     }
 
     /// What was given up: the function, and the record AWS would send to its on-failure destination.
@@ -241,16 +257,16 @@ impl Runtime {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, why: error.to_string() })
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     listener.local_addr().map_err(|error| StartError::Listen { address: unknown, why: error.to_string() })
 }
 
-fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, stop: &CancellationToken) {
+pub(crate) fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, stop: &CancellationToken) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = stop.clone();
     tasks.spawn(async move {
@@ -272,14 +288,19 @@ fn settings(aws_url: &str, public: SocketAddr, timing: Timing) -> Settings {
         parked_table: PARKED.into(),
         bus: BUS.into(),
         gateway_url: format!("{aws_url}/{STAGE}"),
-        // Pages of other sites must not reach into a chat on this machine.
-        allowed_origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}")).to_vec(),
+        // Pages of other sites must not reach into a chat on this machine. Its own is loaded by one of these names.
+        allowed_origins: vec![
+            format!("http://127.0.0.1:{port}"),
+            format!("http://localhost:{port}"),
+            format!("http://{public}"),
+        ],
         timing,
     }
 }
 
 /// Loopback and static keys: nothing of the user's profile, and no TLS to set up.
-fn sdk_config(aws_url: &str) -> SdkConfig {
+#[must_use]
+pub fn sdk_config(aws_url: &str) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "webchat local");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -289,6 +310,25 @@ fn sdk_config(aws_url: &str) -> SdkConfig {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
         .build()
+}
+
+fn event_log(sdk: &SdkConfig) -> EventLog {
+    EventLog::new(aws_sdk_dynamodb::Client::new(sdk), EVENTS)
+}
+
+fn connections_view(sdk: &SdkConfig, settings: &Settings) -> ConnectionsView {
+    ConnectionsView::new(aws_sdk_dynamodb::Client::new(sdk), CONNECTIONS, settings.timing.view_retention)
+}
+
+fn inspect(
+    settings: &Settings,
+    sdk: &SdkConfig,
+    store: Arc<Store>,
+    observer: Observer,
+    stop: CancellationToken,
+) -> Inspect {
+    let tables = aws_sdk_dynamodb::Client::new(sdk);
+    Inspect::new(event_log(sdk), connections_view(sdk, settings), tables, store, observer, stop)
 }
 
 fn deploy(settings: &Settings, sdk: &SdkConfig) -> Functions {

@@ -189,8 +189,27 @@ impl Reconciliation<'_> {
         let differs =
             |folded: &Folded| there.get(folded.row.connection.as_str()) != Some(&self.view.wanted(&folded.row));
         let young = |folded: &Folded| self.mode == Mode::Compare && self.is_young(folded.youngest);
-        let doubtful = due.into_iter().filter(|folded| differs(folded) && !young(folded));
-        self.settle(doubtful.map(|folded| folded.row.connection).collect(), report, found).await
+        let doubtful = due.into_iter().filter(|folded| differs(folded) && !young(folded)).map(|folded| folded.row);
+        let (missing, doubtful): (Vec<Row>, Vec<Row>) =
+            doubtful.partition(|row| self.mode == Mode::Repair && !there.contains_key(row.connection.as_str()));
+        self.add(missing, report, found).await?;
+        self.settle(doubtful.into_iter().map(|row| row.connection).collect(), report, found).await
+    }
+
+    /// Writes rows that are not there as the projector does: it adds parts and takes none away, so it needs no second look.
+    async fn add(
+        &self,
+        missing: Vec<Row>,
+        report: &mut Report,
+        found: &mut impl FnMut(Difference),
+    ) -> Result<(), ReconcileError> {
+        let writes = stream::iter(missing).map(|row| async move { self.view.write(&row).await.map(|()| row) });
+        let mut writes = writes.buffer_unordered(AT_ONCE);
+        while let Some(row) = writes.try_next().await? {
+            report.differences += 1;
+            found(difference(&row.connection, None, Some(&self.view.wanted(&row)), &[]));
+        }
+        Ok(())
     }
 
     /// Rows that no event tells of.
