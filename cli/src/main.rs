@@ -14,6 +14,7 @@ mod replay;
 mod seal;
 mod source;
 mod undelivered;
+mod url;
 mod verify;
 mod when;
 
@@ -50,6 +51,8 @@ enum Command {
     Parked(parked::Args),
     /// Seal the days that are settled
     Seal(seal::Args),
+    /// The address of a stage, signed for connecting with IAM
+    Url(url::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => run(verify::run(args)),
         Command::Parked(args) => run(parked::run(args)),
         Command::Seal(args) => run(seal::run(args)),
+        Command::Url(args) => run(url::run(args)),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -69,9 +69,14 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 impl Source {
+    /// Whether it is a folder of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.stage.is_none() && self.endpoint_url.is_none()
+    }
+
     /// Opens it.
     pub(crate) async fn open(self) -> Result<Data> {
-        if self.stage.is_some() || self.endpoint_url.is_some() {
+        if !self.is_local() {
             return self.open_endpoint().await;
         }
         let folder = folder(self.data)?;
@@ -108,6 +113,10 @@ impl Data {
     /// The embedded store answers one call at a time, so parts would only get in each other's way.
     fn local(sdk: SdkConfig, has_bus: bool, archive: Option<Archive>) -> Data {
         Data { sdk, stage: LOCAL.to_owned(), segments: 1, has_bus, _archive: archive }
+    }
+
+    pub(crate) fn sdk(&self) -> &SdkConfig {
+        &self.sdk
     }
 
     pub(crate) fn log(&self) -> EventLog {
