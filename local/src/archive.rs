@@ -9,7 +9,7 @@ use aws_config::SdkConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Faults, Holder, StartError, aws,
+    Chaos, Faults, Holder, StartError, aws,
     folder::Folder,
     observer::Observer,
     runtime::{address, listen, sdk_config, serve},
@@ -34,8 +34,14 @@ impl Archive {
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let url = format!("http://{}", address(&listener)?);
         folder.announce(&Holder { pid: std::process::id(), aws: url.clone() })?;
-        let router =
-            aws::router(Tables::open(Some(&file))?, None, axum::Router::new(), Faults::default(), Observer::default());
+        let router = aws::router(
+            Tables::open(Some(&file))?,
+            None,
+            axum::Router::new(),
+            Faults::default(),
+            Chaos::default(),
+            Observer::default(),
+        );
         let stop = CancellationToken::new();
         serve(&TaskTracker::new(), listener, router, &stop);
         Ok(Archive { sdk: sdk_config(&url), stop, _folder: folder })

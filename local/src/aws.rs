@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::{
     bus::EventBridge,
+    chaos::Chaos,
     faults::{Effect, Faults, fail_entries, spare_entries},
     observer::{Observer, observe},
     tables::Tables,
@@ -37,6 +38,7 @@ pub(crate) fn router(
     bus: Option<Arc<EventBridge>>,
     management: Router,
     faults: Faults,
+    chaos: Chaos,
     observer: Observer,
 ) -> Router {
     Router::new()
@@ -44,7 +46,7 @@ pub(crate) fn router(
         .with_state(Services { tables, bus })
         .merge(management)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(faults, strike))
+        .layer(from_fn_with_state((faults, chaos), strike))
         .layer(from_fn_with_state(observer, observe))
         .layer(from_fn(guard))
 }
@@ -97,19 +99,24 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 /// Lets an injected fault act on the call.
-async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> Response {
-    let operation = operation(&request);
+async fn strike(State((faults, chaos)): State<(Faults, Chaos)>, request: Request, next: Next) -> Response {
+    let operation = operation(&request).unwrap_or_default().to_owned();
     let path = request.uri().path().to_owned();
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return refusal(413, "RequestEntityTooLargeException", "the body is too large");
     };
     let run = |body: Bytes| next.run(Request::from_parts(parts, Body::from(body)));
-    let Some(fault) = faults.strike(operation.as_deref().unwrap_or_default(), &path, &body) else {
+    let injected = faults.strike(&operation, &path, &body);
+    let Some(effect) = injected.as_ref().map(|i| i.effect().clone()).or_else(|| chaos.effect_on(&operation)) else {
         return run(body).await;
     };
-    let answer = match fault.effect() {
-        Effect::Refuse(status, error_type) => Some(refusal(*status, error_type, "injected")),
+    let answer = match effect {
+        Effect::Refuse(status, error_type) => Some(refusal(status, error_type, "injected")),
+        Effect::FailAfter => {
+            run(body).await;
+            Some(refusal(500, "InternalServerError", "injected"))
+        }
         Effect::Ignore => None,
         Effect::LoseAnswer => {
             run(body).await;
@@ -117,7 +124,9 @@ async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> R
         }
         Effect::FailEntries => fail_half(body, run).await.or_else(|| Some(refusal(500, "InternalFailure", "injected"))),
     };
-    fault.has_struck();
+    if let Some(injected) = injected {
+        injected.has_struck();
+    }
     match answer {
         Some(answer) => answer,
         None => std::future::pending().await,

@@ -25,6 +25,8 @@ pub enum Effect {
     Ignore,
     /// It takes effect and is never answered.
     LoseAnswer,
+    /// It takes effect and is answered with 500.
+    FailAfter,
     /// PutEvents: every second entry, from the first on, fails.
     FailEntries,
 }

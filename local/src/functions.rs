@@ -11,10 +11,13 @@ use handlers::{Payload, Service};
 use lambda_runtime::{Context, LambdaEvent};
 use serde::Serialize;
 
+use crate::Chaos;
+
 /// The functions of the deployment, by name.
 #[derive(Default)]
 pub struct Functions {
     by_name: HashMap<String, Deployed>,
+    chaos: Chaos,
 }
 
 struct Deployed {
@@ -32,7 +35,23 @@ pub struct FunctionError {
     pub error_message: String,
 }
 
+impl FunctionError {
+    /// The process ended in the middle of an invocation.
+    fn exited(request_id: &str) -> FunctionError {
+        FunctionError {
+            error_type: "Runtime.ExitError".into(),
+            error_message: format!("RequestId: {request_id} Error: Runtime exited without providing a reason"),
+        }
+    }
+}
+
 impl Functions {
+    /// No functions yet; those to come are killed now and then, as `chaos` says.
+    #[must_use]
+    pub fn with_chaos(chaos: Chaos) -> Functions {
+        Functions { by_name: HashMap::new(), chaos }
+    }
+
     /// Adds or replaces the function `name`.
     pub fn register(&mut self, name: &str, timeout: Duration, service: Service) {
         self.by_name.insert(name.to_owned(), Deployed { service, timeout });
@@ -59,8 +78,18 @@ impl Functions {
         let mut context = Context::default();
         context.request_id = request_id.to_owned();
         context.deadline = epoch_millis(SystemTime::now() + *timeout);
+        if name == "disconnect" && self.chaos.strikes("drop_disconnect", self.chaos.plan().drop_disconnect) {
+            return Err(FunctionError::exited(request_id));
+        }
         // A task of its own, so that a panic ends the invocation and not its caller.
         let mut task = tokio::spawn(service(LambdaEvent::new(payload, context)));
+        if self.chaos.strikes("kill_function", self.chaos.plan().kill_function) {
+            let lives = Duration::from_millis(self.chaos.pick("killed_after_ms", 10));
+            // Even if it was done by then: its answer is lost with the process.
+            drop(tokio::time::timeout(lives, &mut task).await);
+            task.abort();
+            return Err(FunctionError::exited(request_id));
+        }
         match tokio::time::timeout(*timeout, &mut task).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(fault))) => {

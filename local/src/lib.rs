@@ -7,6 +7,7 @@
 mod archive;
 mod aws;
 mod bus;
+mod chaos;
 mod error;
 mod faults;
 mod folder;
@@ -24,6 +25,7 @@ mod tables;
 
 pub use archive::Archive;
 pub use bus::{BUS, first_sweep};
+pub use chaos::{Chaos, Plan};
 pub use error::StartError;
 pub use faults::{Effect, Faults, Struck};
 pub use folder::Holder;

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
 use crate::{
-    Functions,
+    Chaos, Functions,
     functions::FunctionError,
     store::{Pending, Store},
 };
@@ -32,6 +32,7 @@ pub(crate) struct Queue {
     store: Arc<Store>,
     functions: Arc<Functions>,
     retries: [Duration; 2],
+    chaos: Chaos,
     running: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -42,11 +43,12 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(store: Arc<Store>, functions: Arc<Functions>, timing: &Timing) -> Arc<Queue> {
+    pub(crate) fn new(store: Arc<Store>, functions: Arc<Functions>, timing: &Timing, chaos: Chaos) -> Arc<Queue> {
         Arc::new(Queue {
             store,
             functions,
             retries: timing.async_retries,
+            chaos,
             running: Semaphore::new(CONCURRENCY),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -68,9 +70,15 @@ impl Queue {
             function: function.to_owned(),
             payload,
             failures: 0,
-            due: 0,
+            due: self.first_due(),
         };
-        let accepted: Vec<Pending> = calls.into_iter().map(pending).collect();
+        let mut accepted: Vec<Pending> = Vec::with_capacity(calls.len());
+        for call in calls {
+            if self.chaos.strikes("duplicate_event", self.chaos.plan().duplicate_event) {
+                accepted.push(pending(call.clone()));
+            }
+            accepted.push(pending(call));
+        }
         self.store.accept(&accepted)?;
         accepted.into_iter().for_each(|pending| self.start(pending));
         Ok(())
@@ -97,6 +105,15 @@ impl Queue {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// At once, unless chaos has it come after others.
+    fn first_due(&self) -> i64 {
+        if !self.chaos.strikes("late_event", self.chaos.plan().late_event) {
+            return 0;
+        }
+        let late = self.chaos.pick("late_by_ms", 200);
+        Utc::now().timestamp_millis() + i64::try_from(late).unwrap_or(0)
     }
 
     fn start(self: &Arc<Self>, pending: Pending) {

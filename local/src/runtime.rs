@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
 use crate::{
-    Faults, Functions, Holder, StartError, aws,
+    Chaos, Faults, Functions, Holder, StartError, aws,
     bus::{BUS, EventBridge},
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
@@ -53,6 +53,8 @@ pub struct Options {
     pub timing: Timing,
     /// Faults on the AWS-facing wire, for tests.
     pub faults: Faults,
+    /// A share of everything going wrong, for tests and for the curious.
+    pub chaos: Chaos,
 }
 
 /// Where the data is.
@@ -73,6 +75,7 @@ impl Default for Options {
             data: Data::Memory,
             timing: Timing::default(),
             faults: Faults::default(),
+            chaos: Chaos::default(),
         }
     }
 }
@@ -99,7 +102,7 @@ pub struct Runtime {
 impl Runtime {
     /// Starts everything; when this returns, clients can connect.
     pub async fn start(options: Options) -> Result<Runtime, StartError> {
-        let Options { bind, port, data, timing, faults } = options;
+        let Options { bind, port, data, timing, faults, chaos } = options;
         let public = listen(SocketAddr::new(bind, port)).await?;
         let aws = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
         let (public_address, aws_address) = (address(&public)?, address(&aws)?);
@@ -118,9 +121,9 @@ impl Runtime {
 
         let settings = settings(&aws_url, public_address, timing.clone());
         let sdk = sdk_config(&aws_url);
-        let functions = Arc::new(deploy(&settings, &sdk));
+        let functions = Arc::new(deploy(&settings, &sdk, &chaos));
         let gateway = Gateway::new(gateway_config(public_address), functions.clone(), timing.clone());
-        let queue = Queue::new(store.clone(), functions.clone(), &timing);
+        let queue = Queue::new(store.clone(), functions.clone(), &timing, chaos.clone());
         let bus = Arc::new(EventBridge::new(queue.clone()));
 
         let observer = Observer::default();
@@ -128,13 +131,26 @@ impl Runtime {
         serve(
             &tasks,
             aws,
-            aws::router(tables.clone(), Some(bus.clone()), gateway.management_router(), faults, observer.clone()),
+            aws::router(
+                tables.clone(),
+                Some(bus.clone()),
+                gateway.management_router(),
+                faults,
+                chaos.clone(),
+                observer.clone(),
+            ),
             &stop_serving,
         );
         queue.resume().map_err(|error| StartError::Tables { what: "reading".into(), why: error.to_string() })?;
         let (progress, watched) = watch::channel(Progress::default());
-        let mapping =
-            StreamMapping { tables: tables.clone(), store: store.clone(), functions, timing: timing.clone(), progress };
+        let mapping = StreamMapping {
+            tables: tables.clone(),
+            store: store.clone(),
+            functions,
+            timing: timing.clone(),
+            chaos,
+            progress,
+        };
         tasks.spawn(mapping.run(stop.clone()));
         let (schedule_bus, schedule_stop) = (bus.clone(), stop.clone());
         tasks.spawn(async move { schedule_bus.run_schedule(timing, schedule_stop).await });
@@ -331,8 +347,8 @@ fn inspect(
     Inspect::new(event_log(sdk), connections_view(sdk, settings), tables, store, observer, stop)
 }
 
-fn deploy(settings: &Settings, sdk: &SdkConfig) -> Functions {
-    let mut functions = Functions::default();
+fn deploy(settings: &Settings, sdk: &SdkConfig, chaos: &Chaos) -> Functions {
+    let mut functions = Functions::with_chaos(chaos.clone());
     for function in Function::ALL {
         functions.register(function.name(), function.timeout(&settings.timing), function.service(settings, sdk));
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{
-    Functions,
+    Chaos, Functions,
     functions::FunctionError,
     store::Store,
     tables::{EVENTS, Tables},
@@ -31,6 +31,7 @@ pub(crate) struct StreamMapping {
     pub(crate) store: Arc<Store>,
     pub(crate) functions: Arc<Functions>,
     pub(crate) timing: Timing,
+    pub(crate) chaos: Chaos,
     /// How far it has come, for whoever waits.
     pub(crate) progress: watch::Sender<Progress>,
 }
@@ -92,7 +93,12 @@ impl StreamMapping {
             }
             let last = read.records.last().map(|record| record.dynamodb.sequence_number.clone());
             let inserts = read.records.iter().filter(|record| record.event_name == "INSERT");
-            if !self.process(inserts.map(Record::of).collect(), stop).await {
+            let mut batch: Vec<Record> = inserts.map(Record::of).collect();
+            if self.chaos.strikes("duplicate_batch", self.chaos.plan().duplicate_batch) {
+                drop(self.invoke(&batch).await);
+            }
+            self.shuffle(&mut batch);
+            if !self.process(batch, stop).await {
                 return Ok(());
             }
             self.checkpoint(&last.unwrap_or_default())?;
@@ -111,11 +117,6 @@ impl StreamMapping {
             match self.invoke(&part).await {
                 Outcome::Done => {
                     wait = self.timing.batch_retry;
-                    if let Some(last) = part.last()
-                        && let Err(why) = self.checkpoint(&last.sequence)
-                    {
-                        error!(why, "the checkpoint could not be kept");
-                    }
                     continue;
                 }
                 Outcome::FailedFrom(index) => {
@@ -158,6 +159,16 @@ impl StreamMapping {
         match self.functions.invoke("projector", payload).await {
             Ok(answer) => outcome(part, answer.get()),
             Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Streams keep the order of one item only, and every event is an item of its own.
+    fn shuffle(&self, batch: &mut [Record]) {
+        if self.chaos.strikes("shuffle_batch", self.chaos.plan().shuffle_batch) {
+            for last in (1..batch.len()).rev() {
+                let other = self.chaos.pick("shuffle", last as u64 + 1);
+                batch.swap(last, usize::try_from(other).unwrap_or(last));
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod client;
+pub mod crowd;
 mod stage;
 
 use std::time::Duration;
