@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Puts a stage into an AWS account, or takes it away: `make deploy STAGE=poc`, `make destroy STAGE=poc`.
 
-Everything that can be wrong (a tool, credentials, a value) is looked for first and said in one line; only then is anything built or
-deployed. The work is done by the CDK app in cdk/ and by CloudFormation. Used on AWS by people, on the emulator by emulator.py.
+Everything that can be wrong (a tool, credentials, a value) is looked for first and said in one line; only then is anything
+built or deployed. The work is done by the CDK app in cdk/ and by CloudFormation. Used on AWS by people, on the emulator by
+emulator.py.
 """
 
 import json
@@ -52,7 +53,7 @@ def deploy(given):
     with tempfile.TemporaryDirectory(prefix="webchat-cdk-") as assembly:
         synthesise(context, assembly)
         prepare_account(account, region, assembly)
-        cdk_deploy(stack, assembly, adopt=not deployed and table_exists(f"{stack}-events"))
+        cdk_deploy(stack, assembly, adopt=not stack_exists(stack) and table_exists(f"{stack}-events"))
     url = outputs(stack)["Url"]
     print(f"\n{stack} is deployed:\n  {url}\n")
     if config["auth"] == "none":
@@ -69,20 +70,20 @@ def destroy(given):
         raise Wrong(f"`DELETE_EVENTS` is `{doomed}`: to delete the events of {stage} too, give the table's name, {events}")
     account, region = identity()
     stack = f"webchat-{stage}"
-    deployed = outputs(stack)
-    if not deployed and not doomed:
+    exists = stack_exists(stack)
+    if not exists and not doomed:
         raise Wrong(f"there is no stack {stack} in {account}, {region}")
     fate = f"AND ITS EVENTS, for good: {events}" if doomed else f"but not its events: {events} stays"
     print(f"This removes {stack} from {account} in {region}, {fate}.\nType the stage's name to go on: ", end="", flush=True)
     if sys.stdin.readline().strip() != stage:
         raise Wrong("nothing was removed")
-    if deployed:
+    if exists:
         tools.run("aws", "cloudformation", "delete-stack", "--stack-name", stack)
         tools.run("aws", "cloudformation", "wait", "stack-delete-complete", "--stack-name", stack)
     if doomed:
-        tools.run(*f"aws dynamodb update-table --no-deletion-protection-enabled --output text --query TableDescription.TableName --table-name {events}".split())
-        tools.run(*f"aws dynamodb wait table-exists --table-name {events}".split())
-        tools.run(*f"aws dynamodb delete-table --output text --query TableDescription.TableStatus --table-name {events}".split())
+        for step in ("update-table --no-deletion-protection-enabled", "wait table-exists", "delete-table"):
+            aws_dynamodb = ["aws", "dynamodb", *step.split(), "--table-name", events]
+            subprocess.run(aws_dynamodb, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     print(f"{stack} is removed" + ("" if doomed else f"; {events} is still there"))
 
 
@@ -118,13 +119,17 @@ def identity():
 
 def outputs(stack):
     """The outputs of a stack that is deployed; nothing if there is none."""
-    query = ["--query", "Stacks[0].Outputs", "--output", "json"]
-    found = json.loads(aws_text("cloudformation", "describe-stacks", "--stack-name", stack, *query) or "null")
+    described = ["cloudformation", "describe-stacks", "--stack-name", stack]
+    found = json.loads(aws_text(*described, "--query", "Stacks[0].Outputs", "--output", "json") or "null")
     return {output["OutputKey"]: output["OutputValue"] for output in found or []}
 
 
+def stack_exists(stack):
+    return bool(aws_text("cloudformation", "describe-stacks", "--stack-name", stack, "--output", "text"))
+
+
 def table_exists(name):
-    return bool(aws_text("dynamodb", "describe-table", "--table-name", name, "--query", "Table.TableName", "--output", "text"))
+    return bool(aws_text("dynamodb", "describe-table", "--table-name", name, "--output", "text"))
 
 
 def synthesise(context, assembly):
@@ -146,8 +151,8 @@ def prepare_account(account, region, assembly):
 
 def cdk_deploy(stack, assembly, adopt=False):
     """`adopt`: the events table of an earlier deployment becomes the stack's again."""
-    options = ["--import-existing-resources"] if adopt else []
-    tools.run(tools.CDK, "deploy", stack, "--exclusively", "--app", assembly, "--require-approval", "never", *options, cwd=tools.CDK_FOLDER)
+    options = ["--exclusively", "--require-approval", "never", *(["--import-existing-resources"] if adopt else [])]
+    tools.run(tools.CDK, "deploy", stack, "--app", assembly, *options, cwd=tools.CDK_FOLDER)
 
 
 def aws_text(*arguments):

@@ -1,8 +1,8 @@
 """Installs what the other scripts need and the machine lacks, once.
 
-Used by test.py, transcript.py, bundle.py, deploy.py and emulator.py. Versions are pinned: here, or in the package-lock.json of
-tests/wscat and cdk. What is large or takes minutes to build (cargo-deny, cargo-lambda, the emulator) is kept outside the
-checkout, so that a clean checkout does not fetch or build it again.
+Used by test.py, transcript.py, screenshots.py, bundle.py, deploy.py and emulator.py. Versions are pinned: here, or in the
+package-lock.json of tests/wscat, tests/browser and cdk. What is large or takes minutes to build (cargo-deny, cargo-lambda, the
+emulator) is kept outside the checkout, so that a clean checkout does not fetch or build it again.
 """
 
 import os
@@ -33,6 +33,13 @@ CDK = CDK_FOLDER / "node_modules" / ".bin" / "cdk"
 
 WSCAT_FOLDER = ROOT / "tests" / "wscat"
 WSCAT = WSCAT_FOLDER / "node_modules" / "wscat" / "bin" / "wscat"
+
+BROWSER_FOLDER = ROOT / "tests" / "browser"
+BROWSERS = [Path("/usr/bin") / name for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")]
+
+
+class Missing(Exception):
+    """Something this machine lacks and we cannot install. What needs it is skipped."""
 
 
 def have_node():
@@ -80,6 +87,30 @@ def install_wscat():
 def install_cdk():
     """Brings cdk/node_modules up to its package-lock.json."""
     install_from_npm(CDK_FOLDER)
+
+
+def install_browser():
+    """Brings tests/browser/node_modules up to its package-lock.json and, as root with apt, Chromium where no browser is."""
+    if not have_browser():
+        if os.name != "posix" or os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise Missing("needs Chromium or Chrome, in /usr/bin or named by CHROME_PATH")
+        print("installing chromium: once", flush=True)
+        apt("update")
+        apt("install", "--no-install-recommends", "chromium", "fonts-dejavu-core")
+        if not have_browser():
+            raise Missing("needs Chromium or Chrome, and apt has none")
+    install_from_npm(BROWSER_FOLDER)
+
+
+def have_browser():
+    """Whether tests/browser/stage.js will find one."""
+    return bool(os.environ.get("CHROME_PATH")) or any(path.exists() for path in BROWSERS)
+
+
+def apt(*arguments):
+    """Runs apt-get without questions; whether it helped shows afterwards."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "-qq", "-y", *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def install_from_npm(folder):

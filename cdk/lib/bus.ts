@@ -27,7 +27,10 @@ export class Bus extends Construct {
   /** Notices that no function could be given. */
   readonly undelivered: Queue;
 
-  constructor(scope: Construct, private readonly config: Config) {
+  constructor(
+    scope: Construct,
+    private readonly config: Config,
+  ) {
     super(scope, 'Bus');
     this.bus = new EventBus(this, 'Bus', { eventBusName: `webchat-${config.stage}` });
     this.undelivered = failureQueue(this, 'Undelivered', `webchat-${config.stage}-undelivered-notices`);

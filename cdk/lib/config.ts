@@ -26,7 +26,9 @@ export interface Config {
 export class ConfigError extends Error {}
 
 const NAMES = ['stage', 'auth', 'allowedOrigins', 'retentionDays', 'alarmEmail', 'arch', 'endpoint'];
-const RETENTIONS = Object.values(RetentionDays).filter((days): days is number => typeof days === 'number' && days < 9999);
+const RETENTIONS = Object.values(RetentionDays).filter(
+  (days): days is number => typeof days === 'number' && days < 9999,
+);
 
 /** Reads and checks the context. Names with `:` or `/` in them, and `cli-…`, are the CDK's own. */
 export function readConfig(context: Record<string, unknown>): Config {
@@ -41,7 +43,11 @@ export function readConfig(context: Record<string, unknown>): Config {
   return {
     stage: stage(text('stage')),
     auth: oneOf('auth', text('auth') || 'none', ['none', 'iam']),
-    allowedOrigins: text('allowedOrigins').split(',').map((origin) => origin.trim()).filter(Boolean).map(origin),
+    allowedOrigins: text('allowedOrigins')
+      .split(',')
+      .map((origin) => origin.trim())
+      .filter(Boolean)
+      .map(origin),
     retentionDays: retention(text('retentionDays') || '30'),
     alarmEmail: text('alarmEmail') ? email(text('alarmEmail')) : undefined,
     arch: oneOf('arch', text('arch') || 'arm64', ['arm64', 'x86_64']),
@@ -51,7 +57,9 @@ export function readConfig(context: Record<string, unknown>): Config {
 
 function stage(value: string): string {
   if (value === '') {
-    throw new ConfigError('`stage` is missing: name the deployment, such as `-c stage=poc`');
+    throw new ConfigError(
+      '`stage` is missing: name the deployment, such as `make deploy STAGE=poc` or `cdk synth -c stage=poc`',
+    );
   }
   if (!/^[a-z][a-z0-9-]{0,19}$/.test(value)) {
     throw new ConfigError(`\`stage\` is \`${value}\`: it takes 1 to 20 of a-z, 0-9 and -, and begins with a letter`);
@@ -70,7 +78,9 @@ function oneOf<T extends string>(name: string, value: string, allowed: readonly 
 function origin(value: string): string {
   // Compared with the browser's `Origin` letter by letter: no path, no slash at the end.
   if (!URL.canParse(value) || new URL(value).origin !== value) {
-    throw new ConfigError(`\`allowedOrigins\` has \`${value}\`: an origin looks like https://chat.example.com, without a path`);
+    throw new ConfigError(
+      `\`allowedOrigins\` has \`${value}\`: an origin looks like https://chat.example.com, without a path`,
+    );
   }
   return value;
 }
@@ -78,7 +88,9 @@ function origin(value: string): string {
 function retention(value: string): RetentionDays {
   const days = RETENTIONS.find((candidate) => String(candidate) === value);
   if (days === undefined) {
-    throw new ConfigError(`\`retentionDays\` is \`${value}\`: CloudWatch keeps logs for one of ${RETENTIONS.join(', ')} days`);
+    throw new ConfigError(
+      `\`retentionDays\` is \`${value}\`: CloudWatch keeps logs for one of ${RETENTIONS.join(', ')} days`,
+    );
   }
   return days;
 }

@@ -8,8 +8,17 @@ import { existsSync } from 'node:fs';
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import {
-  Architecture, Code, EventInvokeConfig, EventSourceMapping, FilterCriteria, FilterRule, Function, LoggingFormat, Runtime,
-  StartingPosition, Tracing,
+  Architecture,
+  Code,
+  EventInvokeConfig,
+  EventSourceMapping,
+  FilterCriteria,
+  FilterRule,
+  Function,
+  LoggingFormat,
+  Runtime,
+  StartingPosition,
+  Tracing,
 } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
@@ -55,9 +64,15 @@ export class Functions extends Construct {
   /** Invocations of `post` and `manage` that failed three times. */
   readonly failedInvocations: Queue;
 
-  constructor(scope: Construct, private readonly props: FunctionsProps) {
+  constructor(
+    scope: Construct,
+    private readonly props: FunctionsProps,
+  ) {
     super(scope, 'Functions');
-    const { config: { stage }, bundle } = props;
+    const {
+      config: { stage },
+      bundle,
+    } = props;
     if (!existsSync(bundle)) {
       throw new ConfigError(`there is no bundle for ${props.config.arch} at ${bundle}: run \`make bundle\` first`);
     }
@@ -75,7 +90,12 @@ export class Functions extends Construct {
   }
 
   private resources(): Resources {
-    const { tables, bus, gateway, config: { stage } } = this.props;
+    const {
+      tables,
+      bus,
+      gateway,
+      config: { stage },
+    } = this.props;
     const stack = Stack.of(this);
     return {
       events: tables.events.tableArn,

@@ -6,7 +6,11 @@
 import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
-  type IWebSocketRouteAuthorizer, LogGroupLogDestination, WebSocketApi, WebSocketNoneAuthorizer, WebSocketStage,
+  type IWebSocketRouteAuthorizer,
+  LogGroupLogDestination,
+  WebSocketApi,
+  WebSocketNoneAuthorizer,
+  WebSocketStage,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { WebSocketIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { WebSocketLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
@@ -55,7 +59,10 @@ export class Gateway extends Construct {
   /** Where clients connect. */
   readonly url: string;
 
-  constructor(scope: Construct, private readonly config: Config) {
+  constructor(
+    scope: Construct,
+    private readonly config: Config,
+  ) {
     super(scope, 'Gateway');
     const { region, urlSuffix } = Stack.of(this);
     this.api = new WebSocketApi(this, 'Api', {
@@ -78,9 +85,10 @@ export class Gateway extends Construct {
       if (key !== '$connect' || this.config.auth === 'none') {
         Validations.of(route).acknowledge({
           id: 'AwsSolutions-APIG4',
-          reason: key === '$connect'
-            ? 'auth=none: whoever knows the URL may chat. auth=iam asks for a signature.'
-            : 'API Gateway authorizes a WebSocket once, on $connect.',
+          reason:
+            key === '$connect'
+              ? 'auth=none: whoever knows the URL may chat. auth=iam asks for a signature.'
+              : 'API Gateway authorizes a WebSocket once, on $connect.',
         });
       }
     }

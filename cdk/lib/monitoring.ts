@@ -4,7 +4,13 @@
  */
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import {
-  Alarm, ComparisonOperator, Dashboard, GraphWidget, type IMetric, Metric, TreatMissingData,
+  Alarm,
+  ComparisonOperator,
+  Dashboard,
+  GraphWidget,
+  type IMetric,
+  Metric,
+  TreatMissingData,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
@@ -41,7 +47,10 @@ interface AlarmOf {
 export class Monitoring extends Construct {
   private readonly notify?: SnsAction;
 
-  constructor(scope: Construct, private readonly props: MonitoringProps) {
+  constructor(
+    scope: Construct,
+    private readonly props: MonitoringProps,
+  ) {
     super(scope, 'Monitoring');
     if (props.config.alarmEmail) {
       this.notify = new SnsAction(this.topic(props.config.alarmEmail));
@@ -54,7 +63,10 @@ export class Monitoring extends Construct {
   }
 
   private topic(email: string): Topic {
-    const topic = new Topic(this, 'Alarms', { topicName: `webchat-${this.props.config.stage}-alarms`, enforceSSL: true });
+    const topic = new Topic(this, 'Alarms', {
+      topicName: `webchat-${this.props.config.stage}-alarms`,
+      enforceSSL: true,
+    });
     topic.addSubscription(new EmailSubscription(email));
     topic.applyRemovalPolicy(RemovalPolicy.DESTROY);
     return topic;
@@ -171,11 +183,19 @@ export class Monitoring extends Construct {
   private gatewayMetric(metricName: string): Metric {
     const { gateway, config } = this.props;
     const dimensionsMap = { ApiId: gateway.api.apiId, Stage: config.stage };
-    return new Metric({ namespace: 'AWS/ApiGateway', metricName, dimensionsMap, statistic: 'Sum', period: EVERY, label: metricName });
+    return new Metric({
+      namespace: 'AWS/ApiGateway',
+      metricName,
+      dimensionsMap,
+      statistic: 'Sum',
+      period: EVERY,
+      label: metricName,
+    });
   }
 
   private dashboard(): void {
     const { config, functions, bus, tables } = this.props;
+    // Up to 50 metrics: an account's first three dashboards of that size are free.
     const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
       new GraphWidget({ title, left, right, width: 8, height: 6, region: Stack.of(this).region });
     const each = (metric: (name: (typeof FUNCTIONS)[number]) => IMetric) => FUNCTIONS.map(metric);
@@ -187,16 +207,31 @@ export class Monitoring extends Construct {
       widgets: [
         [
           graph('Connections and messages', [this.gatewayMetric('ConnectCount'), this.gatewayMetric('MessageCount')]),
-          graph('Gateway errors', ['ClientError', 'IntegrationError', 'ExecutionError'].map((name) => this.gatewayMetric(name))),
+          graph(
+            'Gateway errors',
+            ['ClientError', 'IntegrationError', 'ExecutionError'].map((name) => this.gatewayMetric(name)),
+          ),
           graph('Pushes throttled (429)', [this.throttled()]),
         ],
         [
-          graph('Invocations', each((name) => functions.all[name].metricInvocations(labelled(name)))),
-          graph('Errors', each((name) => functions.all[name].metricErrors(labelled(name)))),
-          graph('Throttles', each((name) => functions.all[name].metricThrottles(labelled(name)))),
+          graph(
+            'Invocations',
+            each((name) => functions.all[name].metricInvocations(labelled(name))),
+          ),
+          graph(
+            'Errors',
+            each((name) => functions.all[name].metricErrors(labelled(name))),
+          ),
+          graph(
+            'Throttles',
+            each((name) => functions.all[name].metricThrottles(labelled(name))),
+          ),
         ],
         [
-          graph('Duration (p99, ms)', each((name) => functions.all[name].metricDuration({ ...labelled(name), statistic: 'p99' }))),
+          graph(
+            'Duration (p99, ms)',
+            each((name) => functions.all[name].metricDuration({ ...labelled(name), statistic: 'p99' })),
+          ),
           graph('Projector behind the events (ms)', [this.streamAge(EVERY)]),
           graph('Given up', [
             depth('records', functions.failedRecords),
@@ -206,8 +241,12 @@ export class Monitoring extends Construct {
           ]),
         ],
         [
-          graph('Write units', [tables.events, tables.connections].map((table) => table.metricConsumedWriteCapacityUnits({ period: EVERY }))),
-          graph('Read units', [tables.events, tables.connections].map((table) => table.metricConsumedReadCapacityUnits({ period: EVERY }))),
+          graph(
+            'Write units',
+            [tables.events, tables.connections].map((table) =>
+              table.metricConsumedWriteCapacityUnits({ period: EVERY }),
+            ),
+          ),
         ],
       ],
     });

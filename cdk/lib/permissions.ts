@@ -8,7 +8,15 @@ import type { Stack } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 
 export type FunctionName =
-  | 'connect' | 'disconnect' | 'broadcast' | 'list' | 'chat' | 'fallback' | 'projector' | 'post' | 'manage';
+  | 'connect'
+  | 'disconnect'
+  | 'broadcast'
+  | 'list'
+  | 'chat'
+  | 'fallback'
+  | 'projector'
+  | 'post'
+  | 'manage';
 
 /** ARNs by the names that permissions use. */
 export interface Resources {
@@ -53,13 +61,29 @@ export const PERMISSIONS: Record<FunctionName, Permission[]> = {
     ['eventsStreams', 'dynamodb:ListStreams'],
     ['failedRecords', 'sqs:SendMessage'],
   ],
-  post: [append, readStream, readLive, publish, ['push', 'execute-api:ManageConnections'], ['failedInvocations', 'sqs:SendMessage']],
-  manage: [append, readStream, readLive, writeView, ['look', 'execute-api:ManageConnections'], ['failedInvocations', 'sqs:SendMessage']],
+  post: [
+    append,
+    readStream,
+    readLive,
+    publish,
+    ['push', 'execute-api:ManageConnections'],
+    ['failedInvocations', 'sqs:SendMessage'],
+  ],
+  manage: [
+    append,
+    readStream,
+    readLive,
+    writeView,
+    ['look', 'execute-api:ManageConnections'],
+    ['failedInvocations', 'sqs:SendMessage'],
+  ],
 };
 
 /** The statements of one function. X-Ray's are added with tracing. */
 export function statements(name: FunctionName, resources: Resources, logGroupArn: string): PolicyStatement[] {
-  const own = PERMISSIONS[name].map(([resource, ...actions]) => new PolicyStatement({ actions, resources: [resources[resource]] }));
+  const own = PERMISSIONS[name].map(
+    ([resource, ...actions]) => new PolicyStatement({ actions, resources: [resources[resource]] }),
+  );
   const logs = new PolicyStatement({
     actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
     resources: [logGroupArn],
@@ -69,5 +93,9 @@ export function statements(name: FunctionName, resources: Resources, logGroupArn
 
 /** The ARN of calls of one HTTP method to `@connections` of a stage. */
 export function connectionsArn(stack: Stack, apiId: string, stage: string, method: 'GET' | 'POST'): string {
-  return stack.formatArn({ service: 'execute-api', resource: apiId, resourceName: `${stage}/${method}/@connections/*` });
+  return stack.formatArn({
+    service: 'execute-api',
+    resource: apiId,
+    resourceName: `${stage}/${method}/@connections/*`,
+  });
 }

@@ -29,7 +29,8 @@ export class Webchat extends Stack {
     bus.addRules(functions.all.post, functions.all.manage);
     new Monitoring(this, { config, tables, bus, gateway, functions });
 
-    const output = (name: string, value: string, description: string) => new CfnOutput(this, name, { value, description });
+    const output = (name: string, value: string, description: string) =>
+      new CfnOutput(this, name, { value, description });
     output('Url', gateway.url, 'where clients connect: wscat -c <url>');
     output('EventsTable', tables.events.tableName, 'what happened; outlives the stack');
     output('ConnectionsTable', tables.connections.tableName, 'the view of live connections');
