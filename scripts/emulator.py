@@ -91,9 +91,12 @@ def proofs(emulator):
     for function, action, resource, scenario in NEEDED:
         yield f"{function} cannot do without {action} on {resource}", needs(emulator, function, action, resource, scenario)
     chosen = ["auth=iam", "allowedOrigins=https://a.example"]
+    yield "webchat verify --stage finds the view equal to the events", lambda: says(emulator, "verify", "0 different")
+    yield "webchat url --stage finds the address", lambda: says(emulator, "url", emulator.outputs()["Url"], "--plain")
     yield "an update keeps the events", lambda: keeps_events(emulator, lambda: emulator.deploy(*chosen))
     yield "auth=iam refuses a connection that is not signed", lambda: expect(403, handshake(emulator.url()))
     yield "auth=iam lets a signed connection in", lambda: expect(101, handshake(emulator.signed_url()))
+    yield "auth=iam lets in an address that webchat url has signed", lambda: expect(101, handshake(signed_by_webchat(emulator)))
     yield "a page from elsewhere is refused", lambda: expect(403, handshake(emulator.signed_url(), "https://b.example"))
     yield "what is not chosen again stays as deployed", lambda: stays_as_deployed(emulator)
     yield "make destroy asks", lambda: asks(emulator)
@@ -124,6 +127,17 @@ def scenarios(emulator):
         print(f"SKIPPED {name}: {why}")
     for name in names or ["the scenarios"]:
         yield name, lambda name=name: outcome(name)
+
+
+def says(emulator, command, expected, *arguments):
+    """Our own command against the stage."""
+    ran = emulator.webchat(command, *arguments)
+    if ran.returncode != 0 or expected not in ran.stdout + ran.stderr:
+        raise Failed(f"exit code {ran.returncode}: {ran.stdout}{ran.stderr}")
+
+
+def signed_by_webchat(emulator):
+    return emulator.webchat("url", "--url", emulator.url()).stdout.strip()
 
 
 def needs(emulator, function, action, resource, scenario):

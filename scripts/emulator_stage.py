@@ -165,6 +165,12 @@ class Emulator:
         command, settings = self.scenarios(*arguments)
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **settings)
 
+    def webchat(self, command, *arguments):
+        """Runs a command of ours on the stage; gives status and output."""
+        where = ["--stage", STAGE, "--endpoint-url", f"http://127.0.0.1:{self.port}"]
+        run = ["cargo", "run", "-q", "--bin", "webchat", "--", command, *where, *arguments]
+        return subprocess.run(run, capture_output=True, text=True, cwd=tools.ROOT, env=self.environment())
+
     def start_scenario(self, name):
         command, settings = self.scenarios("--exact", name)
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **settings)

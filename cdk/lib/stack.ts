@@ -1,5 +1,5 @@
 /** The whole deployment of one stage: subsystems in the order in which they need each other. */
-import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
+import { CfnOutput, Stack, type StackProps, Tags } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { Bus } from './bus.ts';
 import type { Config } from './config.ts';
@@ -28,6 +28,9 @@ export class Webchat extends Stack {
     gateway.addRoutes(functions.all);
     bus.addRules(functions.all.post, functions.all.manage);
     new Monitoring(this, { config, tables, bus, gateway, functions });
+
+    // `webchat url --stage` reads it: a table's tags are in reach of whoever can read the tables.
+    Tags.of(tables.connections).add('webchat:url', gateway.url);
 
     const output = (name: string, value: string, description: string) =>
       new CfnOutput(this, name, { value, description });

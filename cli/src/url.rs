@@ -66,7 +66,9 @@ async fn url_of_stage(data: &Data) -> Result<String> {
 
 /// The address with a signature in its query, good for one `GET` until it expires.
 fn presign(url: &str, credentials: Credentials, region: &str, now: SystemTime, expires: Duration) -> Result<String> {
-    let Some(address) = url.strip_prefix("wss://") else { bail!("{url}: an address to sign begins with wss://") };
+    let Some((scheme @ ("wss" | "ws"), address)) = url.split_once("://") else {
+        bail!("{url}: an address to sign begins with wss:// (or ws://, for an emulator)")
+    };
     let host = address.split(['/', '?']).next().unwrap_or_default();
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
@@ -90,7 +92,7 @@ fn presign(url: &str, credentials: Credentials, region: &str, now: SystemTime, e
     let (instructions, _) = sign(request, &params)?.into_parts();
     let mut signed = http::Request::get(format!("https://{address}")).body(())?;
     instructions.apply_to_request_http1x(&mut signed);
-    Ok(signed.uri().to_string().replacen("https://", "wss://", 1))
+    Ok(signed.uri().to_string().replacen("https", scheme, 1))
 }
 
 #[cfg(test)]
@@ -123,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_wss_is_refused() {
+    fn an_address_that_is_no_websocket_s_is_refused() {
         let credentials = || Credentials::new("a", "b", None, None, "test");
-        for url in ["https://a.example/poc", "ws://a.example/poc", "a.example"] {
+        for url in ["https://a.example/poc", "a.example", ""] {
             let error = presign(url, credentials(), "eu-central-1", at(0), Duration::from_secs(60)).unwrap_err();
             assert!(error.to_string().contains(url), "{error}");
         }
