@@ -6,22 +6,13 @@
  */
 
 import { Client, bytesOf } from "./client.js";
+import { $, avatar, make, plural, short } from "./dom.js";
 import { Windowed } from "./window.js";
 
 const LIST_EVERY = 4_000; // while the page is visible
 const SHOWN = 200; // people listed
 const LONG = 1_500; // characters of a message shown at first
 const MAX_TEXT = 16 * 1024;
-
-const $ = (id) => document.getElementById(id);
-const plural = (count, noun) => `${count.toLocaleString()} ${noun}${count === 1 ? "" : "s"}`;
-
-/** An element with properties and children; strings become text. */
-function make(name, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(name), properties);
-  node.append(...children.filter((child) => child !== null && child !== undefined));
-  return node;
-}
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
@@ -30,13 +21,6 @@ const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle:
 function dayOf(at) {
   const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
   return days === 0 ? "Today" : days === 1 ? "Yesterday" : date.format(at);
-}
-
-const short = (connection) => connection.slice(0, 6);
-const hue = (connection) => [...connection].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 8, 7);
-
-function avatar(connection) {
-  return make("span", { className: `avatar hue-${hue(connection)}`, ariaHidden: "true" }, short(connection).slice(0, 2));
 }
 
 // What the page knows beyond the client
@@ -106,7 +90,7 @@ const STATUS = {
   delivered: () => "Delivered",
   undeliverable: (item) => `Not delivered: ${short(item.to ?? "")} ${REASONS[item.reason] ?? "did not get it"}`,
   refused: (item) => (item.code === "unknown_connection" ? `Not sent: ${short(item.to)} is not here any more` : `Not sent: ${item.reason}`),
-  unconfirmed: () => "Unconfirmed: the connection failed before the server answered. It may have been sent.",
+  unconfirmed: () => "Unconfirmed: no answer came. It may have been sent.",
 };
 
 function drawStatus(item) {
@@ -192,9 +176,10 @@ function drawPeople() {
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
     fillPerson($("lobby"), "lobby");
-    const others = [...here.keys()].filter((connection) => connection !== client.connection);
+    // After a crash of the server our earlier selves stay in the list for a while.
+    const others = [...here.keys()].filter((connection) => !client.own.has(connection));
     const me = client.connection && client.state === "open" ? [client.connection] : [];
-    $("here").textContent = here.size > 0 ? here.size.toLocaleString() : "";
+    $("here").textContent = here.size > 0 ? (me.length + others.length).toLocaleString() : "";
     fill($("present"), [...me, ...others.slice(0, SHOWN)], others.length - SHOWN);
     const gone = [...client.threads.keys()].filter((name) => name !== "lobby" && !here.has(name) && !client.own.has(name));
     fill($("gone"), gone, 0);
@@ -250,7 +235,7 @@ function drawAbout() {
   $("title").textContent = lobby ? "Everyone" : name;
   $("who").textContent = lobby
     ? "Whoever is here hears this."
-    : left ? `${name} has left. Who comes back has a new name.` : `Only ${name} hears this.`;
+    : left ? "Has left. Who returns has a new name." : `Only ${name} hears this.`;
   $("label").textContent = `Message to ${name}`;
   $("text").placeholder = `Message to ${name}`;
 }
@@ -310,7 +295,7 @@ function attempt(action) {
     return true;
   } catch (error) {
     const offline = client?.state !== "open";
-    $("problem").textContent = offline ? "Not connected just now. What you wrote stays here." : `Not sent: ${error.message}.`;
+    $("problem").textContent = offline ? "Not connected. Your text is kept." : `Not sent: ${error.message}.`;
     return false;
   }
 }
@@ -336,7 +321,7 @@ function drawState() {
   const text = {
     open: `Connected as ${short(connection ?? "")}`,
     connecting: "Connecting…",
-    waiting: "Not connected. Trying again by itself.",
+    waiting: "Not connected, trying again",
     closed: "Not connected.",
   };
   if ($("state-text").textContent !== text[state]) $("state-text").textContent = text[state];
@@ -352,7 +337,7 @@ function drawWait() {
   clearTimeout(ticking);
   const waiting = client.state === "waiting";
   const seconds = Math.max(0, Math.ceil((client.retryAt - Date.now()) / 1000));
-  $("wait").textContent = waiting ? `${seconds} s` : "";
+  $("wait").textContent = waiting ? `in ${seconds} s` : "";
   if (waiting) ticking = setTimeout(drawWait, 500);
 }
 
@@ -366,8 +351,7 @@ function stateChanged() {
 
 function welcomed({ connection, before }) {
   if (before && lostAt) {
-    note(`You were not connected from ${clock.format(lostAt)} to ${clock.format(new Date())}. What was said meanwhile is not here, ` +
-      `and your name is ${short(connection)} now.`);
+    note(`The connection was lost at ${clock.format(lostAt)}. What was said since then is not here. Your name is ${short(connection)} now.`);
   } else if (before) note(`Your name is ${short(connection)} now: the server lets no connection live longer than 2 hours.`);
   lostAt = null;
   $("problem").textContent = "";

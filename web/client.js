@@ -236,8 +236,8 @@ export class Client extends EventTarget {
   }
 
   #answered(message, answer) {
+    if (answer?.type === "accepted" && answer.id !== message.id) return this.#confirm(message, answer);
     if (message.id) return; // its push told already
-    if (answer?.type === "accepted") return this.#confirm(message, answer);
     const certain = answer?.type === "error" && answer.code !== "unavailable";
     message.status = certain ? "refused" : "unconfirmed";
     message.reason = certain ? answer.message : null;
@@ -247,9 +247,15 @@ export class Client extends EventTarget {
 
   /** The message is recorded: it gets its id, and its place. */
   #confirm(message, { id, at }) {
-    const known = this.byId.get(id);
-    if (known && known !== message) this.#remove(known); // its push came first and could not be told to be ours
     this.#remove(message);
+    const taken = this.byId.get(id);
+    if (taken) {
+      // Two of the same text, and this one's push was taken for the other's, which waits for its own.
+      this.#remove(taken);
+      Object.assign(taken, { id: null, at: null, status: taken.was });
+      if (taken.sentAt) this.#add(taken);
+    }
+    message.was ??= message.status;
     Object.assign(message, { id, at: new Date(at), status: "accepted", reason: null });
     this.#settle(message, this.receipts.get(id));
     this.receipts.delete(id);
@@ -328,6 +334,7 @@ export class Client extends EventTarget {
     const messages = this.#thread(message.thread);
     const place = messages.lastIndexOf(message);
     if (place >= 0) messages.splice(place, 1);
+    this.byId.delete(message.id);
   }
 }
 
@@ -346,7 +353,7 @@ class Link {
   }
 
   send(frame, answered) {
-    const timer = setTimeout(() => this.#answer(frame.ref, null), this.client.timing.answer);
+    const timer = setTimeout(() => answered(null), this.client.timing.answer); // one that comes later still counts
     this.owed.set(frame.ref, { answered, timer });
     this.socket.send(JSON.stringify(frame));
   }
@@ -364,6 +371,7 @@ class Link {
     this.told.end = () => {};
     this.retired = true;
     if (this.owed.size === 0) this.end();
+    else setTimeout(() => this.end(), this.client.timing.answer);
   }
 
   end() {

@@ -96,6 +96,7 @@ export class Windowed {
   }
 
   #fill(from, to) {
+    const held = [...this.nodes].find(([, { node }]) => node.contains(document.activeElement))?.[0];
     const wanted = new Set();
     let place = this.list.firstChild;
     for (let index = from; index < to; index++) {
@@ -119,6 +120,11 @@ export class Windowed {
         node.remove();
         this.nodes.delete(key);
       }
+    }
+    // A node that was built again, or left, took the focus with it.
+    if (held !== undefined && !this.list.contains(document.activeElement)) {
+      const heir = this.nodes.get(held)?.node.querySelector("button") ?? this.scroller;
+      heir.focus({ preventScroll: true });
     }
   }
 

@@ -24,7 +24,7 @@ pub(crate) struct Folder {
 pub struct Holder {
     /// Its process.
     pub pid: u32,
-    /// Its AWS-facing address, such as `http://127.0.0.1:41234`.
+    /// Its AWS-facing address, such as `http://127.0.0.1:41234`; empty if it is a command that serves nobody.
     pub aws: String,
 }
 

@@ -17,13 +17,14 @@ use serde_json::json;
 use crate::inspect::is_this_machine;
 
 /// Path, content type, content.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", "text/html; charset=utf-8", include_str!("../../web/index.html")),
     ("/inspect", "text/html; charset=utf-8", include_str!("../../web/inspect.html")),
     ("/style.css", "text/css; charset=utf-8", include_str!("../../web/style.css")),
     ("/inspect.css", "text/css; charset=utf-8", include_str!("../../web/inspect.css")),
     ("/client.js", "text/javascript; charset=utf-8", include_str!("../../web/client.js")),
     ("/chat.js", "text/javascript; charset=utf-8", include_str!("../../web/chat.js")),
+    ("/dom.js", "text/javascript; charset=utf-8", include_str!("../../web/dom.js")),
     ("/window.js", "text/javascript; charset=utf-8", include_str!("../../web/window.js")),
     ("/inspect.js", "text/javascript; charset=utf-8", include_str!("../../web/inspect.js")),
     ("/favicon.svg", "image/svg+xml", include_str!("../../web/favicon.svg")),

@@ -7,7 +7,7 @@
 
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
-use dynoxide::{Database, actions::get_records::GetRecordsResponse};
+use dynoxide::{Database, ImportOptions, actions::get_records::GetRecordsResponse};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, futures::Notified, mpsc, oneshot};
@@ -109,6 +109,21 @@ impl Tables {
             trim(&opened.side).map_err(|error| error.to_string())
         })
         .await
+    }
+
+    /// Puts items into a table in one transaction, past the API and without stream records.
+    pub(crate) async fn load(&self, table: String, items: Vec<serde_dynamo::Item>) -> Result<(), StartError> {
+        let loaded = self.with(move |opened| {
+            let items = serde_json::to_value(items).and_then(serde_json::from_value).map_err(|e| e.to_string())?;
+            let options = ImportOptions { record_streams: false, set_cached_at: false };
+            opened.db.import_items(&table, items, options).map_err(|error| error.to_string())
+        });
+        let why = match loaded.await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(why)) => why,
+            Err(closed) => closed.to_string(),
+        };
+        Err(StartError::Tables { what: "loading".to_owned(), why })
     }
 
     /// Comes true at the next write after this call, also one before the first poll.

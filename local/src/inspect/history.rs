@@ -47,13 +47,13 @@ impl History {
             Some((then, _)) => {
                 let mut new = self.log.read_log(then - TimeDelta::seconds(60), now + TimeDelta::seconds(60));
                 while let Some(stored) = new.next().await? {
-                    stored.into_iter().for_each(|event| read.add(event));
+                    stored.into_iter().for_each(|event| read.add(event, Older::Counted));
                 }
             }
             None => {
                 let mut all: Reader = self.log.scan(0, 1);
                 while let Some(stored) = all.next().await? {
-                    stored.into_iter().for_each(|event| read.add(event));
+                    stored.into_iter().for_each(|event| read.add(event, Older::New));
                 }
             }
         }
@@ -83,12 +83,13 @@ impl Read {
         connections::fold(self.connections.values())
     }
 
-    fn add(&mut self, event: RecordedEvent) {
+    fn add(&mut self, event: RecordedEvent, if_older: Older) {
         let place = place(&event);
         if connection::of_stream(&event.stream).is_some() {
             self.connections.insert(place.clone(), event.clone());
         }
         if self.older > 0 && self.recent.first_key_value().is_some_and(|(first, _)| place < *first) {
+            self.older += usize::from(if_older == Older::New);
             return;
         }
         self.recent.insert(place, event);
@@ -99,7 +100,42 @@ impl Read {
     }
 }
 
+/// Whether an event older than those kept has been counted: the whole log comes in no order, and its end comes twice.
+#[derive(PartialEq)]
+enum Older {
+    New,
+    Counted,
+}
+
 /// An event's place in the log.
 pub(super) fn place(event: &RecordedEvent) -> String {
     format!("{}#{}", time::to_text(event.at), event.id)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+    use events::connection::ConnectionOpened;
+
+    use super::*;
+
+    fn opened(number: usize) -> RecordedEvent {
+        let connection = format!("connection-{number}").parse().unwrap();
+        let at = DateTime::from_timestamp_millis(1_795_337_746_000 + i64::try_from(number).unwrap()).unwrap();
+        connection::open(&connection, ConnectionOpened { source_ip: None, user_agent: None }, at, "r")
+    }
+
+    #[test]
+    fn only_the_newest_are_shown_but_all_are_counted_and_any_moment_is_known() {
+        let mut read = Read::default();
+        let count = RECENT + 100;
+        // As a scan gives them: in no order.
+        (0..count).map(|n| n * 7919 % count).for_each(|number| read.add(opened(number), Older::New));
+        (0..count).rev().for_each(|number| read.add(opened(number), Older::Counted));
+        assert_eq!((read.recent().count(), read.older()), (RECENT, 100));
+        assert_eq!(read.recent().next(), Some(&opened(100)));
+        assert_eq!(read.fold(&place(&opened(9))).len(), 10, "before those that are shown");
+        assert_eq!(read.fold_all().len(), count);
+    }
 }

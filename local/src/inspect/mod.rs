@@ -32,8 +32,10 @@ use crate::{observer::Observer, store::Store, tables::PARKED};
 
 /// A feed that has nothing to tell answers after this, so that no proxy or browser gives up on it.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// Calls told in one answer.
+/// Calls told in one answer of the feed.
 const AT_ONCE: usize = 500;
+/// Calls told together with the log.
+const REMEMBERED: usize = 1000;
 /// Parked records shown.
 const MAX_PARKED: i32 = 200;
 
@@ -77,13 +79,15 @@ impl Inspect {
     }
 }
 
-/// The newest events, the oldest first; `next` is where the feed goes on.
+/// The newest events, the oldest first, and what crossed the wire last; `next` is where the feed goes on.
 async fn log(State(inspect): State<Arc<Inspect>>) -> Answer {
     // Before the log is read: what is appended meanwhile is told twice rather than never.
     let next = inspect.observer.last();
     let history = inspect.history.read().await.map_err(|error| Unread(error.to_string()))?;
     let events: Vec<Value> = history.recent().map(told::event).collect();
-    Ok(json_response(&json!({"next": next, "older": history.older(), "events": events})))
+    let before = inspect.observer.since(next.saturating_sub(REMEMBERED as u64), REMEMBERED);
+    let told: Vec<Value> = before.calls.iter().flat_map(told::call).collect();
+    Ok(json_response(&json!({"next": before.next, "older": history.older(), "events": events, "observed": told})))
 }
 
 #[derive(Deserialize)]
