@@ -8,7 +8,7 @@
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help test lint transcript screenshots bundle deploy destroy
+.PHONY: help test lint transcript screenshots bundle deploy destroy bench
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,6 +18,9 @@ test: ## lint and every test; ends with the line `N passed, N failed`
 
 lint: ## format, clippy, documentation, licences; the first steps of `make test`
 	@$(PYTHON) scripts/test.py lint
+
+bench: ## how fast events are folded, replayed and read; WEBCHAT_BENCH_EVENTS=1000000 for more of them
+	@cargo bench -q -p tests --bench replay
 
 transcript: ## run two wscat sessions and write what they printed into README.md
 	@$(PYTHON) scripts/transcript.py

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use events::{ConnectionId, EventLog, connection, time};
+use events::{ConnectionId, connection, time};
 use projections::Row;
 use serde_json::{Value, json};
 
 use crate::{
     flaws::Flaws,
     output::{Column, Output, progress},
-    source::Source,
+    source::{Data, Source},
     when::When,
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args) -> Result<u8> {
     let data = args.source.open().await?;
     let mut flaws = Flaws::default();
     let mut rows = match args.at {
-        Some(When(at)) => fold_until(&data.log(), data.segments, at, &mut flaws).await?,
+        Some(When(at)) => fold_until(&data, at, &mut flaws).await?,
         None => data.view().all().await?.into_iter().map(|stored| stored.row).collect(),
     };
     rows.retain(|row| row.is_live() || !args.live);
@@ -58,16 +58,11 @@ pub(crate) async fn run(args: Args) -> Result<u8> {
 }
 
 /// Every connection as the events up to `until` (included) tell it. Memory grows with connections, not with events.
-async fn fold_until(
-    log: &EventLog,
-    segments: i32,
-    until: chrono::DateTime<chrono::Utc>,
-    flaws: &mut Flaws,
-) -> Result<Vec<Row>> {
+async fn fold_until(data: &Data, until: chrono::DateTime<chrono::Utc>, flaws: &mut Flaws) -> Result<Vec<Row>> {
     let bar = progress("events read");
     let mut rows: BTreeMap<ConnectionId, Row> = BTreeMap::new();
-    for segment in 0..segments {
-        let mut reader = log.scan(segment, segments);
+    for segment in 0..data.segments {
+        let mut reader = data.log().scan(segment, data.segments);
         while let Some(stored) = reader.next().await? {
             bar.inc(1);
             let Some(recorded) = flaws.sift(stored).filter(|recorded| recorded.at <= until) else { continue };

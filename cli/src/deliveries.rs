@@ -1,32 +1,47 @@
 //! What became of a message, from its delivery stream: for `history` and `undelivered`.
 
 use anyhow::Result;
-use events::{Event, EventId, EventLog, ReadCost, RecordedEvent, delivery};
+use events::{Event, EventId, EventLog, ReadCost, RecordedEvent, Stored, delivery};
 
-/// The outcomes recorded for a message.
-pub(crate) struct Deliveries(pub(crate) Vec<RecordedEvent>);
+use crate::flaws::Flaws;
 
-impl Deliveries {
-    /// Reads them; the cost is added to `cost`.
-    pub(crate) async fn of(log: &EventLog, message: EventId, cost: &mut ReadCost) -> Result<Deliveries> {
+/// What is recorded of a message's deliveries, unread.
+pub(crate) struct Recorded {
+    stored: Vec<Stored>,
+    pub(crate) cost: ReadCost,
+}
+
+impl Recorded {
+    /// Reads it, consistently.
+    pub(crate) async fn of(log: &EventLog, message: EventId) -> Result<Recorded> {
         let mut reader = log.read_stream(&delivery::stream(message));
-        let mut events = Vec::new();
-        while let Some(stored) = reader.next().await? {
-            events.extend(stored.ok());
+        let mut stored = Vec::new();
+        while let Some(one) = reader.next().await? {
+            stored.push(one);
         }
-        events.sort_by_key(|recorded| (recorded.at, recorded.id));
-        *cost += reader.cost();
-        Ok(Deliveries(events))
+        Ok(Recorded { stored, cost: reader.cost() })
     }
 
-    /// For people: `delivered`, `undeliverable: gone`, `page 0.1: 3 delivered, 1 gone, 0 failed`, or `-`.
-    pub(crate) fn text(&self) -> String {
-        let outcomes: Vec<String> = self.0.iter().filter_map(|recorded| outcome(&recorded.event)).collect();
-        if outcomes.is_empty() { "-".to_owned() } else { outcomes.join("; ") }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    /// The outcomes in order of time.
+    pub(crate) fn outcomes(self, flaws: &mut Flaws) -> Vec<RecordedEvent> {
+        let mut outcomes: Vec<RecordedEvent> = self.stored.into_iter().filter_map(|one| flaws.sift(one)).collect();
+        outcomes.sort_by_key(|recorded| (recorded.at, recorded.id));
+        outcomes
     }
 }
 
-fn outcome(event: &Event) -> Option<String> {
+/// For people: `delivered`, `undeliverable: gone`, `page 0.1: 3 delivered, 1 gone, 0 failed`, or `-`.
+pub(crate) fn text(outcomes: &[RecordedEvent]) -> String {
+    let texts: Vec<String> = outcomes.iter().filter_map(|recorded| outcome(&recorded.event)).collect();
+    if texts.is_empty() { "-".to_owned() } else { texts.join("; ") }
+}
+
+/// What one event says of a delivery, if it does.
+pub(crate) fn outcome(event: &Event) -> Option<String> {
     match event {
         Event::MessageDelivered(_) => Some("delivered".to_owned()),
         Event::MessageUndeliverable(m) => Some(format!("undeliverable: {}", format!("{:?}", m.reason).to_lowercase())),

@@ -72,25 +72,51 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("webchat: {}", output::printable(&format!("{error:#}")));
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line on stderr.
+fn tell(error: &anyhow::Error) {
+    eprintln!("webchat: {}", output::brief(error));
 }
 
 /// Runs a command until it is done or interrupted. Each is written so that it can be cut off anywhere and run again.
 fn run(command: impl Future<Output = Result<u8>>) -> Result<u8> {
     tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
             done = command => done,
-            _ = tokio::signal::ctrl_c() => {
+            code = interrupted() => {
                 eprintln!("webchat: interrupted; it may be run again");
-                Ok(130)
+                code
             }
         }
-    })
+    });
+    // Not waiting for an answer that nobody will type.
+    runtime.shutdown_background();
+    done
+}
+
+/// Ctrl-C, or SIGTERM where there is such a thing; the exit code is the shell's custom.
+async fn interrupted() -> Result<u8> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => Ok(130),
+            _ = terminated.recv() => Ok(143),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        tokio::signal::ctrl_c().await.context("watching for Ctrl-C")?;
+        Ok(130)
+    }
 }
 
 /// Whoever read our output has had enough (`| head`).
@@ -101,7 +127,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Asks before something that cannot be taken back. Without a terminal, only `--yes` says yes.
-fn confirm(question: &str, yes: bool) -> Result<bool> {
+async fn confirm(question: &str, yes: bool) -> Result<bool> {
     if yes {
         return Ok(true);
     }
@@ -109,7 +135,6 @@ fn confirm(question: &str, yes: bool) -> Result<bool> {
         bail!("{question} Say --yes to do it without being asked.");
     }
     eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("reading the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let answer = tokio::task::spawn_blocking(|| std::io::stdin().lines().next().transpose()).await?;
+    Ok(matches!(answer.context("reading the answer")?.as_deref().map(str::trim), Some("y" | "Y" | "yes")))
 }

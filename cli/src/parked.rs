@@ -6,12 +6,12 @@
 use anyhow::{Context, Result, bail};
 use events::{Event, EventId, StreamName, connection};
 use handlers::ParkedRecord;
-use projections::{connections, notices};
+use projections::connections;
 use serde_json::json;
 
 use crate::{
     confirm,
-    output::{Column, Output},
+    output::{Column, Output, printable},
     source::{Data, Source},
 };
 
@@ -59,6 +59,8 @@ struct OneArgs {
 struct RetryArgs {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    output: Output,
     /// The record's stream [default: all records]
     #[arg(long, value_name = "STREAM", requires = "id")]
     stream: Option<String>,
@@ -71,6 +73,8 @@ struct RetryArgs {
 struct DropArgs {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    output: Output,
     #[command(flatten)]
     key: Key,
     /// Do not ask
@@ -88,7 +92,8 @@ struct Key {
     id: String,
 }
 
-const COLUMNS: &[Column] = &[("parked_at", 24), ("stream", 24), ("id", 36), ("dropped_at", 10), ("why", 0)];
+const COLUMNS: &[Column] = &[("parked_at", 24), ("stream", 24), ("id", 36), ("dropped", 7), ("why", 0)];
+const RETRIED: &[Column] = &[("stream", 24), ("id", 36), ("outcome", 12), ("why", 0)];
 const SHOWN: &[Column] = &[("stream", 24), ("id", 36), ("why", 40), ("event", 0)];
 
 pub(crate) async fn run(args: Args) -> Result<u8> {
@@ -105,8 +110,7 @@ async fn list(args: ListArgs) -> Result<u8> {
     let mut sheet = args.output.open(COLUMNS)?;
     let records = data.parked().list().await?;
     for record in records.iter().filter(|record| args.all || record.dropped_at.is_none()) {
-        let ParkedRecord { stream, id, why, parked_at, dropped_at, .. } = record.clone();
-        sheet.row(&[parked_at, stream, id, dropped_at.unwrap_or_default(), why], record)?;
+        sheet.row(&cells(record), record)?;
     }
     sheet.finish()?;
     Ok(0)
@@ -131,17 +135,23 @@ async fn retry(args: RetryArgs) -> Result<u8> {
         (Some(stream), Some(id)) => vec![find(&data, &Key { stream, id }).await?],
         _ => data.parked().list().await?.into_iter().filter(|record| record.dropped_at.is_none()).collect(),
     };
+    let mut sheet = args.output.open(RETRIED)?;
     let mut stuck = 0;
     for record in records {
-        if let Err(error) = retry_one(&data, &record).await {
-            stuck += 1;
-            eprintln!("still parked: {} {}: {error:#}", record.stream, record.id);
-        }
+        let (outcome, why) = match retry_one(&data, &record).await {
+            Ok(left_to_do) => ("done", left_to_do.unwrap_or_default()),
+            Err(error) => ("still parked", format!("{error:#}")),
+        };
+        stuck += u64::from(outcome != "done");
+        let cells = [record.stream.clone(), record.id.clone(), outcome.to_owned(), why.clone()];
+        sheet.row(&cells, &json!({"stream": record.stream, "id": record.id, "outcome": outcome, "why": why}))?;
     }
+    sheet.finish()?;
     Ok(u8::from(stuck > 0))
 }
 
-async fn retry_one(data: &Data, record: &ParkedRecord) -> Result<()> {
+/// Takes a record up again. Says what is left to do by hand: a message is sent by another command.
+async fn retry_one(data: &Data, record: &ParkedRecord) -> Result<Option<String>> {
     let (stream, id): (StreamName, EventId) = (record.stream.clone().into(), record.id.parse()?);
     let stored = data.log().get(&stream, id).await?.context("it is not in the log")?;
     let recorded = stored?;
@@ -154,23 +164,31 @@ async fn retry_one(data: &Data, record: &ParkedRecord) -> Result<()> {
         data.view().write(&row).await?;
     }
     data.parked().remove(&record.stream, &record.id).await?;
-    println!("done: {} {}", record.stream, record.id);
-    if notices::of(&recorded).is_some() && crate::history::said(&recorded.event).is_some() {
-        println!("      it was never sent: webchat redeliver --message {id}");
-    }
-    Ok(())
+    let unsent = crate::history::said(&recorded.event).is_some();
+    Ok(unsent.then(|| format!("it was never sent: webchat redeliver --message {id}")))
 }
 
 async fn drop_one(args: DropArgs) -> Result<u8> {
     let data = args.source.open().await?;
     let record = find(&data, &args.key).await?;
-    println!("{} {}: {}", record.stream, record.id, record.why);
-    if !confirm("Give this record up?", args.yes)? {
+    let mut sheet = args.output.open(COLUMNS)?;
+    eprintln!("{}", printable(&format!("{} {}: {}", record.stream, record.id, record.why)));
+    if !confirm("Give this record up?", args.yes).await? {
+        eprintln!("nothing was dropped");
         return Ok(1);
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     data.parked().mark_dropped(&record.stream, &record.id, &by).await?;
+    let record = find(&data, &args.key).await?;
+    sheet.row(&cells(&record), &record)?;
+    sheet.finish()?;
     Ok(0)
+}
+
+fn cells(record: &ParkedRecord) -> [String; 5] {
+    let ParkedRecord { stream, id, why, parked_at, dropped_at, dropped_by } = record.clone();
+    let dropped = [dropped_at, dropped_by].into_iter().flatten().collect::<Vec<_>>().join(" by ");
+    [parked_at, stream, id, dropped, why]
 }
 
 async fn find(data: &Data, key: &Key) -> Result<ParkedRecord> {

@@ -1,6 +1,7 @@
 //! Where the data is: a local folder, any DynamoDB endpoint, or a deployed stage.
 //!
-//! A folder that a running `webchat local` holds is reached through it; otherwise its files are opened here, alone.
+//! A folder that a running `webchat local` holds is reached through it; otherwise its files are opened here, alone, and
+//! another command waits until this one is done.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use events::{EventLog, Timing};
 use handlers::{Bus, Parked};
-use local::{Archive, StartError};
+use local::{Archive, Holder, StartError};
 use projections::ConnectionsView;
+use tokio::net::TcpStream;
 
 /// Where the data is.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +49,9 @@ pub(crate) struct Data {
     _archive: Option<Archive>,
 }
 
+/// How often a folder that is in use is looked at again.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The stage of a local chat's table names.
 const LOCAL: &str = "local";
 
@@ -80,12 +85,22 @@ impl Source {
             return self.open_endpoint().await;
         }
         let folder = folder(self.data)?;
-        match Archive::open(&folder).await {
-            Ok(archive) => Ok(Data::local(archive.sdk().clone(), false, Some(archive))),
-            Err(StartError::InUse { holder: Some(holder), .. }) => {
-                Ok(Data::local(local::sdk_config(&holder.aws), true, None))
+        let mut waiting = false;
+        loop {
+            let busy = match Archive::open(&folder).await {
+                Ok(archive) => return Ok(Data::local(archive.sdk().clone(), false, Some(archive))),
+                Err(busy @ StartError::InUse { .. }) => busy,
+                Err(error) => return Err(error.into()),
+            };
+            if let StartError::InUse { holder: Some(holder), .. } = &busy
+                && answers(holder).await
+            {
+                return Ok(Data::local(local::sdk_config(&holder.aws), true, None));
             }
-            Err(error) => Err(error.into()),
+            if !std::mem::replace(&mut waiting, true) {
+                eprintln!("webchat: {busy}; waiting for it");
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -107,6 +122,13 @@ impl Source {
         let stage = self.stage.unwrap_or_else(|| LOCAL.to_owned());
         Ok(Data { sdk, stage, segments: 8, has_bus: true, _archive: None })
     }
+}
+
+/// Whether a runtime can be reached there. One that is just starting may have left the address of the last one; a command
+/// that works on the folder has none.
+async fn answers(holder: &Holder) -> bool {
+    let address = holder.aws.strip_prefix("http://").unwrap_or_default();
+    !address.is_empty() && TcpStream::connect(address).await.is_ok()
 }
 
 impl Data {

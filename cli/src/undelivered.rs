@@ -3,14 +3,16 @@
 //! Redelivering is the one command that sends. Clients drop repeats by id, and who connected after a broadcast does not
 //! hear it, however late it is delivered.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
-use chrono::{Duration, Utc};
-use events::{Event, EventId, EventLog, ReadCost, RecordedEvent, time};
+use chrono::{DateTime, Duration, Utc};
+use events::{Event, EventId, EventLog, RecordedEvent, delivery, time};
 use projections::notices;
 
 use crate::{
     confirm,
-    deliveries::Deliveries,
+    deliveries::Recorded,
     flaws::Flaws,
     history::said,
     output::{Column, Output, Sheet, progress},
@@ -20,6 +22,8 @@ use crate::{
 
 /// After this long a message should have an outcome.
 const OVERDUE: Duration = Duration::minutes(5);
+/// Clocks of hosts are not further apart.
+const CLOCKS: Duration = Duration::minutes(1);
 
 /// Arguments of `webchat undelivered`.
 #[derive(clap::Args)]
@@ -78,7 +82,7 @@ pub(crate) async fn redeliver(args: RedeliverArgs) -> Result<u8> {
         eprintln!("nothing to redeliver");
         return Ok(flaws.exit_code());
     }
-    if !confirm(&format!("Send these {} messages again?", messages.len()), args.yes)? {
+    if !confirm(&format!("Send these {} messages again?", messages.len()), args.yes).await? {
         eprintln!("nothing was sent");
         return Ok(1);
     }
@@ -92,27 +96,60 @@ pub(crate) async fn redeliver(args: RedeliverArgs) -> Result<u8> {
 }
 
 async fn message(log: &EventLog, id: EventId) -> Result<RecordedEvent> {
-    let found = log.find(id).await?.with_context(|| format!("there is no message {id}"))??;
-    said(&found.event).with_context(|| format!("{id} is no message but {}", found.event.type_name()))?;
-    Ok(found)
+    let mut reader = log.read_message(id).with_context(|| format!("{id} is no id of a message"))?;
+    while let Some(stored) = reader.next().await? {
+        let found = stored?;
+        if said(&found.event).is_some() {
+            return Ok(found);
+        }
+    }
+    bail!("there is no message {id}")
 }
 
-/// Messages that should have an outcome and have none.
+/// Messages that should have an outcome and have none. One pass over the log pairs messages with their outcomes; only for
+/// those left over the delivery stream is read, which is consistent.
 async fn find(log: &EventLog, since: When, flaws: &mut Flaws) -> Result<Vec<RecordedEvent>> {
+    let now = Utc::now();
     let bar = progress("events read");
-    let mut reader = log.read_log(since.0, Utc::now() - OVERDUE);
-    let mut found = Vec::new();
+    let mut reader = log.read_log(since.0, now);
+    let mut open = Open::default();
     while let Some(stored) = reader.next().await? {
         bar.inc(1);
-        let Some(recorded) = flaws.sift(stored) else { continue };
-        if said(&recorded.event).is_some()
-            && Deliveries::of(log, recorded.id, &mut ReadCost::default()).await?.0.is_empty()
-        {
+        if let Some(recorded) = flaws.sift(stored) {
+            open.take(recorded, now - OVERDUE);
+        }
+    }
+    let mut found = Vec::new();
+    for recorded in open.messages.into_values() {
+        if Recorded::of(log, recorded.id).await?.is_empty() {
             found.push(recorded);
         }
     }
     bar.finish_and_clear();
     Ok(found)
+}
+
+/// Messages whose outcome has not been read yet, and outcomes whose message has not.
+#[derive(Default)]
+struct Open {
+    messages: BTreeMap<EventId, RecordedEvent>,
+    /// The first outcome may stand before its message if a host's clock was behind.
+    early: BTreeMap<EventId, DateTime<Utc>>,
+}
+
+impl Open {
+    fn take(&mut self, recorded: RecordedEvent, due: DateTime<Utc>) {
+        if let Some(message) = delivery::of_stream(&recorded.stream) {
+            if self.messages.remove(&message).is_none() && recorded.at <= due {
+                self.early.insert(message, recorded.at);
+                if self.early.len().is_power_of_two() {
+                    self.early.retain(|_, at| *at > recorded.at - CLOCKS);
+                }
+            }
+        } else if said(&recorded.event).is_some() && recorded.at <= due && self.early.remove(&recorded.id).is_none() {
+            self.messages.insert(recorded.id, recorded);
+        }
+    }
 }
 
 fn list(mut sheet: Sheet, messages: &[RecordedEvent]) -> Result<()> {

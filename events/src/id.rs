@@ -105,6 +105,12 @@ impl EventId {
         time::from_millis(i64::try_from(seconds * 1000 + u64::from(nanos) / 1_000_000).ok()?)
     }
 
+    /// What ids of requests of this millisecond begin with, and what is less than they are and more than all before.
+    pub(crate) fn request_prefix(at: DateTime<Utc>) -> String {
+        let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+        format!("{:08x}-{:04x}-", millis >> 16, millis & 0xffff)
+    }
+
     /// Which of the log's shards the event is in: the last byte modulo `shards`.
     #[must_use]
     pub fn shard(&self, shards: u8) -> u8 {

@@ -20,7 +20,7 @@ mod timing;
 pub use event::{Event, RecordedEvent, Unknown};
 pub use id::{ConnectionId, EventId, InvalidId};
 pub use log::{AppendError, Appended, EventLog, ReadError};
-pub use log_reader::{LogReader, ReadCost, Reader};
+pub use log_reader::{LogReader, Page, ReadCost, Reader};
 pub use stored::{Stored, Undecodable, from_item, to_item};
 pub use stream::StreamName;
 pub use timing::Timing;

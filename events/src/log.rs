@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder},
+    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder, scan::builders::ScanFluentBuilder},
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ use serde_dynamo::Item;
 use crate::{
     EventId, LogReader, Reader, RecordedEvent, Stored, StreamName, Undecodable, from_item,
     log_reader::Pages,
-    stored::{LOG_SHARDS, log_key},
+    stored::{OTHER_TYPES, log_key},
     to_item,
 };
 
@@ -174,11 +174,34 @@ impl EventLog {
         LogReader::new(self.clone(), since, until)
     }
 
+    /// Events of requests in one stream, consistently, from `since` (included) to `until` (excluded), in id order: their
+    /// ids begin with their time.
+    #[must_use]
+    pub fn read_stream_between(&self, stream: &StreamName, since: DateTime<Utc>, until: DateTime<Utc>) -> Reader {
+        let query = self.query().consistent_read(true);
+        let query = query
+            .key_condition_expression("#stream = :stream AND id BETWEEN :since AND :until")
+            .expression_attribute_names("#stream", "stream")
+            .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
+            .expression_attribute_values(":since", AttributeValue::S(EventId::request_prefix(since)))
+            .expression_attribute_values(":until", AttributeValue::S(EventId::request_prefix(until)));
+        Reader::new(format!("stream {stream}"), Pages::Query(query.into_paginator().send()))
+    }
+
     /// An event of a request, wherever it is: its id tells its place in the log. `None` for ids of facts, too.
     pub async fn find(&self, id: EventId) -> Result<Option<Stored>, ReadError> {
-        let Some(at) = id.request_time() else { return Ok(None) };
-        let (day, logged) = log_key(at, id);
-        self.read_shard(day, &logged, &logged).next().await
+        match self.read_message(id) {
+            Some(mut reader) => reader.next().await,
+            None => Ok(None),
+        }
+    }
+
+    /// The place in the log of an event of a request: a reader of that one event, and of what somebody else wrote under
+    /// the same id in another stream. `None` for ids of facts.
+    #[must_use]
+    pub fn read_message(&self, id: EventId) -> Option<Reader> {
+        let (day, logged) = log_key(id.request_time()?, id);
+        Some(self.read_shard(day, &logged, &logged))
     }
 
     fn query(&self) -> QueryFluentBuilder {
@@ -188,7 +211,16 @@ impl EventLog {
 
     /// One page-wise pass over one shard of one day, from `since` to `until`.
     pub(crate) fn read_shard(&self, day: String, since: &str, until: &str) -> Reader {
-        let query = self.query().index_name("log");
+        self.shard(PAGE, day, since, until)
+    }
+
+    /// The same one by one, to see if there is any.
+    pub(crate) fn peek_shard(&self, day: String, since: &str, until: &str) -> Reader {
+        self.shard(1, day, since, until)
+    }
+
+    fn shard(&self, limit: i32, day: String, since: &str, until: &str) -> Reader {
+        let query = self.query().limit(limit).index_name("log");
         let query = query
             .key_condition_expression("#day = :day AND logged BETWEEN :since AND :until")
             .expression_attribute_names("#day", "day")
@@ -198,18 +230,49 @@ impl EventLog {
         Reader::new(format!("log of {day}"), Pages::Query(query.into_paginator().send()))
     }
 
-    /// Number of shards of a day.
-    pub(crate) fn shards(&self) -> u8 {
-        LOG_SHARDS
-    }
-
     /// Segment `segment` of `segments` of the whole table. A stream's events come together, streams in no order.
     #[must_use]
     pub fn scan(&self, segment: i32, segments: i32) -> Reader {
+        self.scan_where(segment, segments, |scan| scan)
+    }
+
+    /// The same for who wants the events of connections alone. The store reads all the same, but leaves out what is
+    /// plainly an event of another known kind: nine in ten need not be sent and decoded.
+    #[must_use]
+    pub fn scan_connections(&self, segment: i32, segments: i32) -> Reader {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        self.scan_where(segment, segments, |scan| {
+            let types: Vec<String> = (0..OTHER_TYPES.len()).map(|index| format!(":type{index}")).collect();
+            let scan = OTHER_TYPES.iter().zip(&types).fold(scan, |scan, (name, placeholder)| {
+                scan.expression_attribute_values(placeholder, text(name))
+            });
+            scan.filter_expression(format!(
+                "NOT (#type IN ({}) AND version = :version AND attribute_type(#data, :map) AND attribute_type(#at, :text)
+                AND attribute_type(request_id, :text)) OR begins_with(#stream, :connection)",
+                types.join(", ")
+            ))
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_names("#stream", "stream")
+            .expression_attribute_values(":version", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":map", text("M"))
+            .expression_attribute_values(":text", text("S"))
+            .expression_attribute_values(":connection", text("connection#"))
+        })
+    }
+
+    fn scan_where(
+        &self,
+        segment: i32,
+        segments: i32,
+        narrow: impl FnOnce(ScanFluentBuilder) -> ScanFluentBuilder,
+    ) -> Reader {
         let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(PAGE);
         let scan = scan.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let scan = scan.segment(segment).total_segments(segments);
-        Reader::new(format!("segment {segment} of {segments}"), Pages::Scan(scan.into_paginator().send()))
+        // The local store sorts the whole table for every page of a segment, even if there is only one.
+        let scan = if segments > 1 { scan.segment(segment).total_segments(segments) } else { scan };
+        Reader::new(format!("segment {segment} of {segments}"), Pages::Scan(narrow(scan).into_paginator().send()))
     }
 }
 

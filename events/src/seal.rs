@@ -8,13 +8,17 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_dynamo::Item;
+use serde_dynamo::{AttributeValue, Item};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Event, EventId, RecordedEvent, StreamName};
+use crate::{
+    Event, EventId, RecordedEvent, StreamName,
+    stored::{LOG_SHARDS, log_day, log_key},
+    time,
+};
 
 // Stream
 
@@ -68,7 +72,7 @@ impl TryFrom<String> for Hash {
 
     fn try_from(text: String) -> Result<Hash, String> {
         let wrong = || format!("`{text}` is no SHA-256 in hexadecimal");
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let mut bytes = [0; 32];
@@ -99,11 +103,13 @@ impl Leaf {
     #[must_use]
     pub fn of(item: &Item) -> Leaf {
         let field = |name: &str| match item.get(name) {
-            Some(serde_dynamo::AttributeValue::S(text) | serde_dynamo::AttributeValue::N(text)) => text.clone(),
+            Some(AttributeValue::S(text) | AttributeValue::N(text)) => text.clone(),
             _ => String::new(),
         };
-        let data: Value =
+        let mut data: Value =
             item.get("data").and_then(|data| serde_dynamo::from_attribute_value(data.clone()).ok()).unwrap_or_default();
+        // Sorted anyway, unless some other crate has switched on `serde_json`'s `preserve_order`.
+        data.sort_all_objects();
         let data = Sha256::digest(data.to_string().as_bytes());
         let mut hash = Sha256::new_with_prefix([0]);
         for name in ["stream", "id", "type", "version", "at", "request_id"] {
@@ -115,6 +121,41 @@ impl Leaf {
         hash.update(data);
         Leaf { id: field("id"), stream: field("stream"), hash: Hash(hash.finalize().into()) }
     }
+}
+
+/// Where an item is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where its time and id say, or, if it has none that can be read, under some day.
+    Logged,
+    /// It happened on this day and is not in its log: readers of its stream see it, readers of the log and seals do not.
+    Hidden(NaiveDate),
+    /// In no day of the log, and it does not say when it happened.
+    Nowhere,
+}
+
+/// Where a stored item is in the log. Whoever can write the table can leave out the keys of the index.
+#[must_use]
+pub fn place(item: &Item) -> Place {
+    let text = |name: &str| match item.get(name) {
+        Some(AttributeValue::S(text)) => text.as_str(),
+        _ => "",
+    };
+    let (day, logged) = (text("day"), text("logged"));
+    let at = DateTime::parse_from_rfc3339(text("at")).map(|at| at.with_timezone(&Utc));
+    if let (Ok(at), Ok(id)) = (at, text("id").parse::<EventId>()) {
+        let there = log_key(at, id) == (day.to_owned(), logged.to_owned());
+        return if there { Place::Logged } else { Place::Hidden(at.date_naive()) };
+    }
+    let shard = day.split_once('#').and_then(|(date, shard)| Some((date.parse().ok()?, shard.parse().ok()?)));
+    let is_read = |(date, shard): (NaiveDate, u8)| {
+        let midnight = time::to_text(date.and_time(NaiveTime::MIN).and_utc());
+        shard < LOG_SHARDS
+            && log_day(date, shard) == day
+            && logged >= midnight.as_str()
+            && logged.starts_with(&midnight[..10])
+    };
+    if shard.is_some_and(is_read) { Place::Logged } else { Place::Nowhere }
 }
 
 /// RFC 6962's Merkle tree hash over leaves in their order; of none, the hash of nothing.
@@ -136,6 +177,12 @@ pub fn root(leaves: &[Leaf]) -> Hash {
 
 // Decisions
 
+/// The id of the event that seals a day: there is only one.
+#[must_use]
+pub fn id(day: NaiveDate) -> EventId {
+    EventId::of_fact(&stream(), "DaySealed", Some(&day.to_string()))
+}
+
 /// The event that seals a day, whose leaves are in order.
 #[must_use]
 pub fn seal(
@@ -145,11 +192,10 @@ pub fn seal(
     at: DateTime<Utc>,
     request_id: &str,
 ) -> RecordedEvent {
-    let stream = stream();
     let sealed = DaySealed { day, events: leaves.len() as u64, root: root(leaves), previous };
     RecordedEvent {
-        id: EventId::of_fact(&stream, "DaySealed", Some(&day.to_string())),
-        stream,
+        id: id(day),
+        stream: stream(),
         at,
         event: Event::DaySealed(sealed),
         version: 1,

@@ -12,6 +12,10 @@ use crate::{Event, EventId, RecordedEvent, StreamName, Unknown, time};
 /// Number of shards of one day of the log.
 pub(crate) const LOG_SHARDS: u8 = 8;
 
+/// Types of events that are not of connections, all at version 1.
+pub(crate) const OTHER_TYPES: [&str; 6] =
+    ["MessageBroadcast", "MessageSent", "MessageDelivered", "MessageUndeliverable", "BroadcastDelivered", "DaySealed"];
+
 /// An event as read: most decode, and one that does not must not hide the others.
 pub type Stored = Result<RecordedEvent, Undecodable>;
 
@@ -133,5 +137,23 @@ fn event(event_type: String, version: u32, data: AttributeValue) -> Result<Event
         ("BroadcastDelivered", 1) => parse(data, Event::BroadcastDelivered),
         ("DaySealed", 1) => parse(data, Event::DaySealed),
         _ => from_attribute_value(data).map(|data| Event::Unknown(Unknown { event_type, data })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Or `EventLog::scan_connections` would leave out too much, or too little.
+    #[test]
+    fn every_type_is_of_connections_or_listed_as_another() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let others: BTreeSet<String> = names.filter(|name| !name.starts_with("Connection")).collect();
+        assert_eq!(others, OTHER_TYPES.iter().map(|name| format!("{name}.1.json")).collect());
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use chrono::{DateTime, Utc};
 use events::{
     ConnectionId, Event, EventId, RecordedEvent, connection, connection::*, conversation, conversation::*, delivery,
-    delivery::*, from_item, time, to_item,
+    delivery::*, from_item, seal, time, to_item,
 };
 use serde_dynamo::Item;
 use serde_json::{Value, json};
@@ -32,6 +32,7 @@ fn every_event() -> Vec<RecordedEvent> {
     let opened = ConnectionOpened { source_ip: Some("192.0.2.1".into()), user_agent: Some("wscat".into()) };
     let closed = ConnectionClosed { code: Some(1000), text: Some("bye".into()) };
     let sent = MessageSent { from: alice(), to: bob(), text: "Yo! 🙂".into(), receipt: true };
+    let day = at().date_naive().pred_opt().unwrap();
     let page = BroadcastDelivered { page: 0, attempt: 1, delivered: 498, gone: 2, failed: 0 };
     let here = connection::State::fold(&[connection::open(&bob(), opened.clone(), at(), "request-0")]);
     let long_gone = at() + std::time::Duration::from_secs(61);
@@ -46,6 +47,7 @@ fn every_event() -> Vec<RecordedEvent> {
         delivery::delivered(message, address(), at(), "invocation-2"),
         delivery::undeliverable(message, address(), Reason::Gone, at(), "invocation-3"),
         delivery::broadcast_delivered(message, page, at(), "invocation-4"),
+        seal::seal(day, &[], Some(seal::root(&[])), at(), "webchat seal"),
     ]
 }
 

@@ -65,6 +65,13 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    /// Closing the file is not enough if a process that we start at this very moment has it for an instant, too.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 fn holder(lock: &mut File) -> Option<Holder> {
     let mut text = String::new();
     lock.read_to_string(&mut text).ok()?;

@@ -11,7 +11,6 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes},
 };
 use aws_smithy_async::future::pagination_stream::PaginationStream;
-use events::ConnectionId;
 
 use crate::{ConnectionsView, Row, ViewError};
 
@@ -40,9 +39,9 @@ impl ConnectionsView {
     }
 
     /// Up to [`BATCH`] rows, consistently; those that are not there are left out.
-    pub(crate) async fn raw_rows(&self, connections: &[ConnectionId]) -> Result<HashMap<String, RawRow>, ViewError> {
+    pub(crate) async fn raw_rows(&self, connections: &[String]) -> Result<HashMap<String, RawRow>, ViewError> {
         let what = || format!("reading {} rows", connections.len());
-        let keys = connections.iter().map(|connection| HashMap::from([key(connection)]));
+        let keys = connections.iter().map(|name| HashMap::from([key(name)]));
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys.collect())).consistent_read(true).build();
         let mut wanted = wanted.map(|wanted| HashMap::from([(self.table.clone(), wanted)])).ok();
         let mut rows = HashMap::new();
@@ -59,7 +58,7 @@ impl ConnectionsView {
     /// What `row` should be in the table.
     pub(crate) fn wanted(&self, row: &Row) -> RawRow {
         let mut wanted = self.attributes(row);
-        wanted.extend([key(&row.connection)]);
+        wanted.extend([key(row.connection.as_str())]);
         wanted
     }
 
@@ -67,11 +66,11 @@ impl ConnectionsView {
     /// changed since.
     pub(crate) async fn replace(
         &self,
-        connection: &ConnectionId,
+        name: &str,
         wanted: Option<RawRow>,
         as_read: &RawRow,
     ) -> Result<bool, ViewError> {
-        let what = || format!("replacing the row of connection {connection}");
+        let what = || format!("replacing the row of connection {name}");
         let condition = Unchanged::since(as_read, wanted.as_ref());
         let (names, values) = (Some(condition.names), Some(condition.values).filter(|values| !values.is_empty()));
         match wanted {
@@ -86,7 +85,7 @@ impl ConnectionsView {
             }
             None => {
                 let delete =
-                    self.client.delete_item().table_name(&self.table).set_key(Some(HashMap::from([key(connection)])));
+                    self.client.delete_item().table_name(&self.table).set_key(Some(HashMap::from([key(name)])));
                 let delete = delete.condition_expression(condition.expression).set_expression_attribute_names(names);
                 match delete.set_expression_attribute_values(values).send().await {
                     Ok(_) => Ok(true),
@@ -98,8 +97,8 @@ impl ConnectionsView {
     }
 }
 
-fn key(connection: &ConnectionId) -> (String, AttributeValue) {
-    ("connection".to_owned(), AttributeValue::S(connection.to_string()))
+fn key(name: &str) -> (String, AttributeValue) {
+    ("connection".to_owned(), AttributeValue::S(name.to_owned()))
 }
 
 /// The condition that a row is as it was read.

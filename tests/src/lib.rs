@@ -7,11 +7,13 @@
 
 mod client;
 pub mod crowd;
+mod generator;
 mod stage;
 
 use std::time::Duration;
 
 pub use client::Client;
+pub use generator::Generator;
 pub use stage::{Stage, quick};
 
 /// How long a test waits for something before it says that it does not come. Never reached when all is well.

@@ -25,7 +25,7 @@ use local::{CONNECTIONS, EVENTS, Options, Runtime};
 use projections::{
     ConnectionsView, Cursor, LiveConnection, Row,
     connections::{self, live_shard},
-    reconcile::{Kind, Mode, Reconciliation, Report, Scope},
+    reconcile::{Finding, Kind, Mode, Reconciliation, Report, Scope},
 };
 use proptest::{
     collection::vec,
@@ -346,7 +346,12 @@ async fn reconcile(log: &EventLog, view: &ConnectionsView, mode: Mode, segments:
     let scope = Scope { until: time::now() + TimeDelta::minutes(1), settling: Duration::ZERO };
     let mut found = Vec::new();
     let reconciliation = Reconciliation { log, view, scope, mode, segments };
-    let report = reconciliation.run(|d| found.push((d.connection.to_string(), d.kind)), |_| {}).await.unwrap();
+    let note = |finding| {
+        if let Finding::Differs(d) = finding {
+            found.push((d.connection, d.kind));
+        }
+    };
+    let report = reconciliation.run(note, |_| {}).await.unwrap();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     (report, found)
 }
