@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Only what this connection did, said or was told
     #[arg(long, value_name = "ID", conflicts_with_all = ["conversation", "message"], allow_hyphen_values = true)]
     connection: Option<ConnectionId>,
-    /// Only this conversation: lobby, or two connections as <A>~<B>
+    /// Only this conversation: lobby, or two connections as ID~ID
     #[arg(long, value_name = "NAME", conflicts_with = "message", value_parser = conversation_stream, allow_hyphen_values = true)]
     conversation: Option<StreamName>,
     /// Only this message, with its deliveries
@@ -98,15 +98,17 @@ pub(crate) async fn run(mut args: Args) -> Result<u8> {
         flaws: Flaws::default(),
         waiting: Vec::new(),
         told: 0,
+        looked_up: 0,
         cost: ReadCost::default(),
         explained: Vec::new(),
         args,
     };
     history.tell().await?;
     history.tell_waiting().await?;
-    let History { sheet, flaws, cost, explained, args, told, .. } = history;
+    let History { sheet, flaws, cost, mut explained, args, told, looked_up, .. } = history;
     sheet.finish()?;
     if args.explain {
+        explained.extend((looked_up > 0).then(|| format!("the deliveries of {looked_up} messages")));
         explained.iter().for_each(|line| eprintln!("read {line}"));
         eprintln!("{told} told of {} items, {} requests, {:.1} read units", cost.items, cost.requests, cost.units);
     } else if told == 0 {
@@ -123,6 +125,8 @@ struct History {
     /// To be told when their deliveries have been looked up.
     waiting: Vec<RecordedEvent>,
     told: u64,
+    /// Messages whose deliveries were read.
+    looked_up: u64,
     cost: ReadCost,
     /// What was read.
     explained: Vec<String>,
@@ -298,6 +302,7 @@ impl History {
         });
         let found = try_join_all(looks).await?;
         for (recorded, found) in waiting.iter().zip(found) {
+            self.looked_up += u64::from(found.is_some());
             self.cost += found.as_ref().map(|found| found.cost).unwrap_or_default();
             let outcomes = found.map(|found| found.outcomes(&mut self.flaws));
             self.print(recorded, outcomes.as_deref(), false)?;

@@ -21,7 +21,7 @@ pub(crate) struct Source {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["stage", "endpoint_url"])]
     data: Option<PathBuf>,
 
-    /// A deployed stage: tables webchat-<STAGE>-…
+    /// A deployed stage, whose tables are webchat-STAGE-…
     #[arg(long, value_name = "STAGE", value_parser = stage_name)]
     stage: Option<String>,
 
