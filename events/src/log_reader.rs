@@ -54,7 +54,7 @@ impl std::ops::AddAssign for ReadCost {
 pub struct Reader {
     source: Source,
     page: vec::IntoIter<Item>,
-    /// When no more items than these are left of the page, the next one is fetched.
+    /// When so many items are left of the page, the next one is fetched.
     half: usize,
     cost: Cost,
 }
@@ -110,7 +110,7 @@ impl Reader {
     pub async fn next_item(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
             if let Some(item) = self.page.next() {
-                if self.page.len() == self.half {
+                if self.half > 0 && self.page.len() == self.half {
                     self.look_ahead();
                 }
                 return Ok(Some(item));
