@@ -162,7 +162,10 @@ async fn explain_says_what_was_read_and_that_was_little() {
     let explained = async |args: &[&str]| place.run(&[&["history", "--explain"], args].concat()).await.expect(0).err;
     let message = explained(&["--message", &world.yo.to_string()]).await;
     assert!(message.contains(&format!("read the log at {}", world.at(4))), "{message}");
-    assert!(message.contains("read the deliveries of 1 messages\n1 told of 2 items, 2 requests, 1.5 read units"), "{message}");
+    assert!(
+        message.contains("read the deliveries of 1 messages\n1 told of 2 items, 2 requests, 1.5 read units"),
+        "{message}"
+    );
     let lobby = explained(&["--conversation", "lobby"]).await;
     assert!(
         lobby.contains("read stream conversation#lobby from ") && lobby.contains("2 told of 2 items, 1 requests"),
