@@ -91,7 +91,9 @@ def proofs(emulator):
     for function, action, resource, scenario in NEEDED:
         yield f"{function} cannot do without {action} on {resource}", needs(emulator, function, action, resource, scenario)
     chosen = ["auth=iam", "allowedOrigins=https://a.example"]
-    yield "webchat verify --stage finds the view equal to the events", lambda: says(emulator, "verify", "0 different")
+    # Without a permission the projector lost records, as ministack does not try again; and there is a row of no event.
+    yield "webchat replay --stage repairs the view", lambda: says(emulator, "replay", "connections")
+    yield "webchat verify --stage finds it equal to the events", lambda: says(emulator, "verify", "0 different")
     yield "webchat url --stage finds the address", lambda: says(emulator, "url", emulator.outputs()["Url"], "--plain")
     yield "an update keeps the events", lambda: keeps_events(emulator, lambda: emulator.deploy(*chosen))
     yield "auth=iam refuses a connection that is not signed", lambda: expect(403, handshake(emulator.url()))
