@@ -1,7 +1,7 @@
 //! The bus: publishes notices on EventBridge.
 //!
-//! EventBridge takes 10 entries and 256 KB a call and may refuse single entries; both stay in here. Used by projector
-//! and post.
+//! EventBridge takes 10 entries and 256 KB a call and may refuse single entries; both stay in here. Used by projector,
+//! post and `webchat redeliver`.
 
 use std::time::Duration;
 

@@ -233,12 +233,6 @@ impl Runtime {
         self.store.given_up().unwrap_or_default()
     }
 
-    /// Asynchronous invocations that are owed, waiting or running.
-    #[must_use]
-    pub fn owed(&self) -> usize {
-        self.queue.owed()
-    }
-
     /// Waits until nothing is under way: no request, no unread stream record, no invocation owed.
     pub async fn idle(&self) {
         let mut progress = self.progress.clone();
