@@ -19,8 +19,8 @@ test: ## lint and every test; ends with the line `N passed, N failed`
 lint: ## format, clippy, documentation, licences; the first steps of `make test`
 	@$(PYTHON) scripts/test.py lint
 
-bench: ## how fast 100,000 and 1,000,000 events are folded, replayed and read, and in how much memory
-	@WEBCHAT_BENCH_EVENTS=$${WEBCHAT_BENCH_EVENTS:-100000,1000000} cargo bench -q -p tests --bench replay
+bench: ## how fast it is, against targets: make bench, or make bench PART=lambda
+	@$(PYTHON) scripts/bench.py $(PART)
 
 transcript: ## run two wscat sessions and write what they printed into README.md
 	@$(PYTHON) scripts/transcript.py

@@ -2,7 +2,8 @@
 //!
 //! Prints the machine, and for each size events a second (the median of several runs) and the peak of memory.
 //! `WEBCHAT_BENCH_EVENTS=1000000` sets another size than 100,000; several are separated by commas. The peak of memory is a
-//! process's and never goes down, so each figure is taken by a child: this program again.
+//! process's and never goes down, so each figure is taken by a child: this program again. `WEBCHAT_BENCH_JSON` names a file
+//! for scripts/bench.py.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a bench that cannot run says so by its panic
 
 use std::{
@@ -20,6 +21,7 @@ use projections::{
     ConnectionsView, connections,
     reconcile::{Mode, Reconciliation, Scope},
 };
+use serde_json::{Value, json};
 use tests::Generator;
 
 /// Runs of which the median counts.
@@ -33,8 +35,10 @@ fn main() {
     }
     println!("machine: {}", machine());
     println!("{:<46} {:>9} {:>9} {:>11} {:>9}", "median of 5", "events", "ms", "events/s", "peak MiB");
-    for events in sizes() {
-        bench(events);
+    let rows: Vec<Value> = sizes().into_iter().flat_map(bench).collect();
+    if let Some(file) = std::env::var_os("WEBCHAT_BENCH_JSON") {
+        let measured = json!({"machine": machine(), "rows": rows});
+        fs::write(file, measured.to_string()).expect("writing the JSON");
     }
 }
 
@@ -43,11 +47,13 @@ fn sizes() -> Vec<usize> {
     asked.split(',').map(|size| size.trim().parse().expect("WEBCHAT_BENCH_EVENTS: numbers of events")).collect()
 }
 
-fn bench(events: usize) {
+/// Measures one size; gives rows for the table of scripts/bench.py.
+fn bench(events: usize) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("a folder for the log");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let items = history(events).map(|event| to_item(&event).expect("an item"));
     runtime.block_on(Archive::load(folder.path(), EVENTS, items)).expect("loading the log");
+    let mut rows = Vec::new();
     for what in WHAT {
         let mut runs: Vec<(Duration, u64)> = (0..RUNS).map(|_| run(what, events, folder.path())).collect();
         runs.sort();
@@ -55,7 +61,20 @@ fn bench(events: usize) {
         let peak = runs.iter().map(|(_, peak)| peak).max().unwrap_or(&0);
         let rate = events as f64 / took.as_secs_f64();
         println!("{what:<46} {events:>9} {:>9} {rate:>11.0} {:>9}", took.as_millis(), peak / 1024);
+        let rates = |index: usize| (events as f64 / runs[index].0.as_secs_f64()) as u64;
+        let least = TARGETS.iter().find_map(|(target, least)| (*target == what).then_some(*least));
+        rows.push(json!({
+            "name": format!("{what}, {events} events"),
+            "before": (what == FOLD).then_some(BEFORE),
+            "value": rate as u64,
+            "unit": "events/s",
+            "spread": format!("{}–{}", rates(RUNS - 1), rates(0)),
+            "target": least.map(|least| format!("≥ {least:.0} events/s")),
+            "meets": least.map(|least| rate >= least),
+            "note": null,
+        }));
     }
+    rows
 }
 
 const FOLD: &str = "pure fold of events in memory";
@@ -63,6 +82,10 @@ const FILL: &str = "replay into an empty view";
 const REPLAY: &str = "replay into a view that is as it should be";
 const HISTORY: &str = "history of everything, as JSON lines";
 const WHAT: [&str; 4] = [FOLD, FILL, REPLAY, HISTORY];
+/// Events a second to reach.
+const TARGETS: [(&str, f64); 2] = [(FOLD, 3e6), (REPLAY, 100e3)];
+/// Published for the aggregate replay of a well-known event store.
+const BEFORE: &str = "11.8k events/s";
 
 /// One run in a child: how long it took, and its peak of memory in KiB.
 fn run(what: &str, events: usize, folder: &Path) -> (Duration, u64) {
