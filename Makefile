@@ -31,9 +31,9 @@ screenshots: ## take the two pictures of README.md, with an installed Chromium o
 bundle: ## build what Lambda runs, for arm64 and x86_64, into target/lambda
 	@$(PYTHON) scripts/bundle.py
 
-# Choices: AUTH=none|iam ALLOWED_ORIGINS=… RETENTION_DAYS=… ALARM_EMAIL=… ARCH=arm64|x86_64; what is left out stays as deployed.
+# Choices: AUTH=none|iam ALLOWED_ORIGINS=… WEB=true RETENTION_DAYS=… ALARM_EMAIL=… ARCH=arm64|x86_64; what is left out stays as deployed.
 deploy: ## put a stage into your AWS account, or bring it up to date: make deploy STAGE=poc
-	@$(PYTHON) scripts/deploy.py deploy "stage=$(STAGE)" "auth=$(AUTH)" "allowedOrigins=$(ALLOWED_ORIGINS)" \
+	@$(PYTHON) scripts/deploy.py deploy "stage=$(STAGE)" "auth=$(AUTH)" "allowedOrigins=$(ALLOWED_ORIGINS)" "web=$(WEB)" \
 		"retentionDays=$(RETENTION_DAYS)" "alarmEmail=$(ALARM_EMAIL)" "arch=$(ARCH)"
 
 destroy: ## remove a stage but for its events; asks first: make destroy STAGE=poc

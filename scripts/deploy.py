@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 
+import page
 import tools
 
 # Choices that a later deployment keeps unless it says otherwise (the stack's output `Settings`).
-KEPT = ["auth", "allowedOrigins", "retentionDays", "alarmEmail", "arch"]
+KEPT = ["auth", "allowedOrigins", "web", "retentionDays", "alarmEmail", "arch"]
 
 
 class Wrong(Exception):
@@ -53,11 +54,18 @@ def deploy(given):
     with tempfile.TemporaryDirectory(prefix="webchat-cdk-") as assembly:
         synthesise(context, assembly)
         prepare_account(account, region, assembly)
+        if "PageBucket" in deployed and not config["web"]:
+            page.withdraw(deployed)
         cdk_deploy(stack, assembly, adopt=not stack_exists(stack) and table_exists(f"{stack}-events"))
-    url = outputs(stack)["Url"]
+    deployed = outputs(stack)
+    url = deployed["Url"]
+    if config["web"]:
+        page.publish(deployed)
     print(f"\n{stack} is deployed:\n  {url}\n")
     if config["auth"] == "none":
         print(f"Connect: npx wscat -c {url}")
+    if config["web"]:
+        print(f"Chat:    {deployed['Page']}")
 
 
 def destroy(given):
@@ -78,6 +86,7 @@ def destroy(given):
     if sys.stdin.readline().strip() != stage:
         raise Wrong("nothing was removed")
     if exists:
+        page.withdraw(outputs(stack))  # a bucket with something in it cannot be removed
         tools.run("aws", "cloudformation", "delete-stack", "--stack-name", stack)
         tools.run("aws", "cloudformation", "wait", "stack-delete-complete", "--stack-name", stack)
     if doomed:

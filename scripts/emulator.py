@@ -36,6 +36,8 @@ SKIPPED = {
 NOT_EMULATED = {
     "a batch that failed in part comes again": "ministack ignores ReportBatchItemFailures, bisection and retry limits",
     "notices that cannot be handed over are kept": "ministack hands a notice over once and has no dead-letter queue for it",
+    "CloudFront keeps files and forgets them when told": "ministack has no cache: each file comes from the bucket",
+    "browsers trust the page's certificate": "ministack makes its own, and no name of AWS's leads here: the browser is told both",
 }
 
 OPENING = "a_new_connection_is_welcomed_unasked_and_listed_by_then"
@@ -86,27 +88,31 @@ ESSENTIAL = ["cdk bootstrap", "make deploy", "make deploy again adopts the event
 def proofs(emulator):
     """What is proven, in order: the later ones build on the earlier ones."""
     yield "cdk bootstrap", emulator.bootstrap
-    yield "make deploy", lambda: emulator.deploy("auth=none")
+    yield "make deploy", lambda: emulator.deploy("auth=none", "web=true")
     yield from scenarios(emulator)
+    yield from pages(emulator)
     for function, action, resource, scenario in NEEDED:
         yield f"{function} cannot do without {action} on {resource}", needs(emulator, function, action, resource, scenario)
-    chosen = ["auth=iam", "allowedOrigins=https://a.example"]
+    chosen = ["auth=iam", "allowedOrigins=https://a.example", "web=false"]
     # Without a permission the projector lost records, as ministack does not try again; and there is a row of no event.
     yield "webchat replay --stage repairs the view", lambda: says(emulator, "replay", "connections")
     yield "webchat verify --stage finds it equal to the events", lambda: says(emulator, "verify", "0 different")
     yield "webchat url --stage finds the address", lambda: says(emulator, "url", emulator.outputs()["Url"], "--plain")
     yield "an update keeps the events", lambda: keeps_events(emulator, lambda: emulator.deploy(*chosen))
+    yield "an update with web=false removes the page", lambda: no_page(emulator)
     yield "auth=iam refuses a connection that is not signed", lambda: expect(403, handshake(emulator.url()))
     yield "auth=iam lets a signed connection in", lambda: expect(101, handshake(emulator.signed_url()))
     yield "auth=iam lets in an address that webchat url has signed", lambda: expect(101, handshake(signed_by_webchat(emulator)))
     yield "a page from elsewhere is refused", lambda: expect(403, handshake(emulator.signed_url(), "https://b.example"))
     yield "what is not chosen again stays as deployed", lambda: stays_as_deployed(emulator)
+    yield "cdk destroy keeps the events", lambda: keeps_events(emulator, emulator.cdk_destroy)
+    again = ["auth=none", "web=true"]
+    yield "make deploy again adopts the events table", lambda: keeps_events(emulator, lambda: emulator.deploy(*again))
+    yield "the adopted table serves", lambda: passes(emulator, OPENING)
     yield "make destroy asks", lambda: asks(emulator)
     yield "make destroy keeps the events", lambda: keeps_events(emulator, lambda: emulator.destroy(STAGE))
     yield "make destroy removes the functions", lambda: gone(emulator)
-    yield "make deploy again adopts the events table", lambda: keeps_events(emulator, lambda: emulator.deploy("auth=none"))
-    yield "the adopted table serves", lambda: passes(emulator, OPENING)
-    yield "cdk destroy keeps the events", lambda: keeps_events(emulator, emulator.cdk_destroy)
+    yield "make destroy removes the page", lambda: no_page(emulator)
     yield "make destroy deletes the events when told by name", lambda: deletes_events(emulator)
 
 
@@ -129,6 +135,23 @@ def scenarios(emulator):
         print(f"SKIPPED {name}: {why}")
     for name in names or ["the scenarios"]:
         yield name, lambda name=name: outcome(name)
+
+
+def pages(emulator):
+    """The checks of a browser on the deployed page, all from one run."""
+    what = "the page as deployed"
+    try:
+        tools.install_browser()
+    except tools.Missing as missing:
+        print(f"SKIPPED {what}: {missing}")
+        return
+    tested = emulator.browser_test()
+    results = re.findall(r"^(ok|not ok) \d+ - (.*)$", tested.stdout, re.MULTILINE)
+    if tested.returncode != 0 or not results:
+        print(tested.stdout)
+        results = results or [("not ok", what)]
+    for result, name in results:
+        yield name, lambda result=result: expect("ok", result)
 
 
 def says(emulator, command, expected, *arguments):
@@ -195,6 +218,13 @@ def asks(emulator):
 def gone(emulator):
     left = [f["FunctionName"] for f in emulator.client("lambda").list_functions()["Functions"]]
     expect([], left)
+
+
+def no_page(emulator):
+    """Neither bucket nor distribution is left; the CDK's own bucket stays."""
+    buckets = [bucket["Name"] for bucket in emulator.client("s3").list_buckets()["Buckets"]]
+    expect([], [name for name in buckets if not name.startswith("cdk-")])
+    expect([], emulator.client("cloudfront").list_distributions()["DistributionList"].get("Items", []))
 
 
 def deletes_events(emulator):

@@ -38,8 +38,8 @@ class Emulator:
 
     def __init__(self, folder):
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
+            self.port, self.tls_port = plain.getsockname()[1], tls.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
@@ -50,6 +50,8 @@ class Emulator:
             "TMPDIR": str(self.folder),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
+            "TLS_PORT": str(self.tls_port),
+            "MINISTACK_HOST": f"{REGION}.amazonaws.com",  # so that an API answers to its deployed name
             "LAMBDA_EXECUTOR": "local",
             "AUTH": "true",
             **self.aws_environment(),
@@ -84,7 +86,6 @@ class Emulator:
     def aws_environment(self):
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": REGION,
@@ -96,6 +97,9 @@ class Emulator:
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **self.aws_environment(),
+            # Buckets refuse plain http.
+            "AWS_ENDPOINT_URL_S3": f"https://127.0.0.1:{self.tls_port}",
+            "AWS_CA_BUNDLE": str(self.folder / "ministack-tls" / "server.crt"),
             "AWS_CONFIG_FILE": str(self.folder / "none"),
             "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "none"),
             "PATH": f"{tools.AWS_CLI_BIN}{os.pathsep}{os.environ['PATH']}",
@@ -114,8 +118,6 @@ class Emulator:
 
     def bootstrap(self):
         self.run(tools.CDK, "bootstrap", f"aws://{ACCOUNT}/{REGION}")
-        # The CDK's bucket refuses plain http, and the emulator speaks nothing else on loopback.
-        self.client("s3").delete_bucket_policy(Bucket=f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}")
 
     def deploy(self, *context):
         arch = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
@@ -170,6 +172,13 @@ class Emulator:
         where = ["--stage", STAGE, "--endpoint-url", f"http://127.0.0.1:{self.port}"]
         run = ["cargo", "run", "-q", "--bin", "webchat", "--", command, *where, *arguments]
         return subprocess.run(run, capture_output=True, text=True, cwd=tools.ROOT, env=self.environment())
+
+    def browser_test(self):
+        """Runs tests/browser/deployed.js on the page as deployed; gives status and output."""
+        settings = {"WEBCHAT_PAGE": self.outputs()["Page"], "WEBCHAT_TLS": f"127.0.0.1:{self.tls_port}"}
+        run = ["npm", "run", "--silent", "deployed", "--prefix", tools.BROWSER_FOLDER]
+        environment = self.environment() | settings
+        return subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
     def start_scenario(self, name):
         command, settings = self.scenarios("--exact", name)

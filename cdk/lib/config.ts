@@ -10,8 +10,10 @@ export interface Config {
   readonly stage: string;
   /** Who may connect: everybody, or whoever signs the URL (SigV4) and may `execute-api:Invoke`. */
   readonly auth: 'none' | 'iam';
-  /** Origins of web pages that may connect; none named: any. */
+  /** Origins of web pages that may connect, beside our own page's; none named and no page: any. */
   readonly allowedOrigins: string[];
+  /** Whether the page of `web/` is deployed, too. */
+  readonly web: boolean;
   /** How long logs are kept. */
   readonly retentionDays: RetentionDays;
   /** Who is told about alarms; nobody if left out. */
@@ -25,7 +27,7 @@ export interface Config {
 /** A context value that cannot be used. */
 export class ConfigError extends Error {}
 
-const NAMES = ['stage', 'auth', 'allowedOrigins', 'retentionDays', 'alarmEmail', 'arch', 'endpoint'];
+const NAMES = ['stage', 'auth', 'allowedOrigins', 'web', 'retentionDays', 'alarmEmail', 'arch', 'endpoint'];
 const RETENTIONS = Object.values(RetentionDays).filter(
   (days): days is number => typeof days === 'number' && days < 9999,
 );
@@ -40,14 +42,20 @@ export function readConfig(context: Record<string, unknown>): Config {
     const value = context[name];
     return value === undefined || value === null ? '' : String(value).trim();
   };
+  const auth = oneOf('auth', text('auth') || 'none', ['none', 'iam']);
+  const web = oneOf('web', text('web') || 'false', ['true', 'false']) === 'true';
+  if (web && auth === 'iam') {
+    throw new ConfigError('`web` is `true` and `auth` is `iam`: the page has no credentials to sign with; choose one');
+  }
   return {
     stage: stage(text('stage')),
-    auth: oneOf('auth', text('auth') || 'none', ['none', 'iam']),
+    auth,
     allowedOrigins: text('allowedOrigins')
       .split(',')
       .map((origin) => origin.trim())
       .filter(Boolean)
       .map(origin),
+    web,
     retentionDays: retention(text('retentionDays') || '30'),
     alarmEmail: text('alarmEmail') ? email(text('alarmEmail')) : undefined,
     arch: oneOf('arch', text('arch') || 'arm64', ['arm64', 'x86_64']),

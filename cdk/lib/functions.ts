@@ -54,6 +54,8 @@ export interface FunctionsProps {
   readonly tables: Tables;
   readonly bus: Bus;
   readonly gateway: Gateway;
+  /** Origins of web pages that may connect; none: any. */
+  readonly allowedOrigins: string[];
 }
 
 export class Functions extends Construct {
@@ -144,14 +146,14 @@ export class Functions extends Construct {
 
   /** Exactly `VARIABLES` of `handlers/src/settings.rs`. */
   private environment(): Record<string, string> {
-    const { config, tables, bus, gateway } = this.props;
+    const { allowedOrigins, tables, bus, gateway } = this.props;
     return {
       WEBCHAT_EVENTS_TABLE: tables.events.tableName,
       WEBCHAT_CONNECTIONS_TABLE: tables.connections.tableName,
       WEBCHAT_PARKED_TABLE: tables.parked.tableName,
       WEBCHAT_BUS: bus.bus.eventBusName,
       WEBCHAT_GATEWAY_URL: gateway.callbackUrl,
-      WEBCHAT_ALLOWED_ORIGINS: config.allowedOrigins.join(','),
+      WEBCHAT_ALLOWED_ORIGINS: allowedOrigins.join(','),
     };
   }
 

@@ -56,6 +56,8 @@ export class Gateway extends Construct {
   readonly api: WebSocketApi;
   /** The `@connections` endpoint with its stage: `WEBCHAT_GATEWAY_URL`. */
   readonly callbackUrl: string;
+  /** The API's name in the DNS. */
+  readonly host: string;
   /** Where clients connect. */
   readonly url: string;
 
@@ -69,10 +71,10 @@ export class Gateway extends Construct {
       apiName: `webchat-${config.stage}`,
       routeSelectionExpression: '$request.body.action',
     });
-    const host = `${this.api.apiId}.execute-api.${region}.${urlSuffix}`;
-    const callbackBase = config.endpoint ? `${config.endpoint}/${this.api.apiId}` : `https://${host}`;
+    this.host = `${this.api.apiId}.execute-api.${region}.${urlSuffix}`;
+    const callbackBase = config.endpoint ? `${config.endpoint}/${this.api.apiId}` : `https://${this.host}`;
     this.callbackUrl = `${callbackBase}/${config.stage}`;
-    this.url = `wss://${host}/${config.stage}`;
+    this.url = `wss://${this.host}/${config.stage}`;
   }
 
   addRoutes(functions: Record<FunctionName, Function>): void {

@@ -7,6 +7,7 @@ import { Functions } from './functions.ts';
 import { Gateway } from './gateway.ts';
 import { Monitoring } from './monitoring.ts';
 import { Tables } from './tables.ts';
+import { Web } from './web.ts';
 
 export interface WebchatProps extends StackProps {
   readonly config: Config;
@@ -24,7 +25,9 @@ export class Webchat extends Stack {
     const tables = new Tables(this, config);
     const bus = new Bus(this, config);
     const gateway = new Gateway(this, config);
-    const functions = new Functions(this, { config, bundle, tables, bus, gateway });
+    const web = config.web ? new Web(this, config, gateway) : undefined;
+    const allowedOrigins = [...config.allowedOrigins, ...(web ? [web.origin] : [])];
+    const functions = new Functions(this, { config, bundle, tables, bus, gateway, allowedOrigins });
     gateway.addRoutes(functions.all);
     bus.addRules(functions.all.post, functions.all.manage);
     new Monitoring(this, { config, tables, bus, gateway, functions });
@@ -41,9 +44,15 @@ export class Webchat extends Stack {
     // `make deploy` reads it back: what a later deployment does not choose stays as it is.
     output('Settings', settings(config), 'what was chosen');
     output('BusName', bus.bus.eventBusName, 'where notices travel');
+    if (web) {
+      output('Page', `${web.origin}/`, 'the chat in a browser');
+      output('PageBucket', web.bucket.bucketName, 'what it is served from; `make deploy` fills it');
+      output('PageDistribution', web.distribution.distributionId, 'what serves it');
+    }
   }
 }
 
-function settings({ auth, allowedOrigins, retentionDays, alarmEmail, arch }: Config): string {
-  return JSON.stringify({ auth, allowedOrigins: allowedOrigins.join(','), retentionDays, alarmEmail, arch });
+function settings({ auth, allowedOrigins, web, retentionDays, alarmEmail, arch }: Config): string {
+  const texts = { allowedOrigins: allowedOrigins.join(','), web: String(web) };
+  return JSON.stringify({ auth, ...texts, retentionDays, alarmEmail, arch });
 }

@@ -79,6 +79,8 @@ export class Server {
 }
 
 let browser = null;
+/** More of the browser's flags; to be added before the first page opens. */
+export const flags = [];
 const profile = folder("webchat-browser-");
 after(async () => {
   await browser?.close();
@@ -90,7 +92,7 @@ async function launch() {
   const executablePath = process.env.CHROME_PATH ?? PLACES.find((place) => existsSync(place));
   assert.ok(executablePath, "no browser: install chromium, or name one in CHROME_PATH");
   // A home of its own: fonts, caches and crash reports go there, too.
-  return chromium.launch({ executablePath, args: FLAGS, headless: true, env: { ...process.env, HOME: profile } });
+  return chromium.launch({ executablePath, args: [...FLAGS, ...flags], headless: true, env: { ...process.env, HOME: profile } });
 }
 
 /** Pages of one test. Call `close` at its end: it says what the pages complained about. */
