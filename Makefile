@@ -8,7 +8,7 @@
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help test lint transcript screenshots bundle deploy destroy bench
+.PHONY: help test lint transcript screenshots bundle deploy destroy bench soak
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,9 @@ lint: ## format, clippy, documentation, licences; the first steps of `make test`
 
 bench: ## how fast it is, against targets: make bench, or make bench PART=lambda
 	@$(PYTHON) scripts/bench.py $(PART)
+
+soak: ## run on what tests run for a moment, with fresh seeds: make soak MINUTES=30
+	@$(PYTHON) scripts/soak.py "$(MINUTES)"
 
 transcript: ## run two wscat sessions and write what they printed into README.md
 	@$(PYTHON) scripts/transcript.py

@@ -1,4 +1,4 @@
-//! What became of a message, from its delivery stream: for `history` and `undelivered`.
+//! What became of a message, from its delivery stream: for `history`.
 
 use anyhow::Result;
 use events::{Event, EventId, EventLog, ReadCost, RecordedEvent, Stored, delivery};
@@ -20,10 +20,6 @@ impl Recorded {
             stored.push(one);
         }
         Ok(Recorded { stored, cost: reader.cost() })
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.stored.is_empty()
     }
 
     /// The outcomes in order of time.

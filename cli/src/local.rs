@@ -3,11 +3,11 @@
 use std::{
     io::{Write, stdout},
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
-use local::{Data, Options, Runtime};
+use local::{Chaos, Data, Options, Plan, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use crate::source;
@@ -31,6 +31,10 @@ pub(crate) struct Args {
     #[arg(long)]
     memory: bool,
 
+    /// Have a share of everything go wrong, as this file (JSON) says, to see the chat survive
+    #[arg(long, value_name = "FILE")]
+    chaos: Option<PathBuf>,
+
     /// What to log to stderr, such as info or handlers=debug,local=info
     #[arg(long, default_value = "warn", value_name = "FILTER")]
     log: String,
@@ -44,10 +48,15 @@ pub(crate) fn run(args: Args) -> Result<u8> {
 }
 
 async fn serve(args: Args) -> Result<u8> {
+    let plan = args.chaos.as_deref().map(plan).transpose()?;
     let data = if args.memory { Data::Memory } else { Data::Folder(source::folder(args.data)?) };
     let mut interrupted = Interrupt::new()?;
     let options = Options { bind: args.bind, port: args.port, data: data.clone(), ..Options::default() };
-    let runtime = Runtime::start(options).await?;
+    let chaos = Chaos::new(plan.clone().unwrap_or_default());
+    let runtime = Runtime::start(Options { chaos: chaos.clone(), ..options }).await?;
+    if let Some(plan) = &plan {
+        println!("chaos is on, seed {}", plan.seed);
+    }
     greet(&runtime, &data, args.bind)?;
     interrupted.wait().await;
     eprintln!("stopping: saying goodbye to clients and finishing what is under way (Ctrl-C again to end at once)");
@@ -55,10 +64,29 @@ async fn serve(args: Args) -> Result<u8> {
         () = runtime.stop() => {}
         () = interrupted.wait() => {}
     }
+    if plan.is_some() {
+        count(&chaos)?;
+    }
     Ok(0)
 }
 
-/// The first line is for programs, the rest for people.
+/// Reads what is to go wrong.
+fn plan(file: &Path) -> Result<Plan> {
+    let what = || format!("--chaos {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(what)?;
+    Plan::from_json(&text).map_err(anyhow::Error::msg).with_context(what)
+}
+
+/// What went wrong, and how often.
+fn count(chaos: &Chaos) -> std::io::Result<()> {
+    let struck = chaos.struck();
+    let mut out = stdout().lock();
+    writeln!(out, "{} mishaps", struck.values().sum::<u64>())?;
+    struck.iter().try_for_each(|(kind, times)| writeln!(out, "{times:>8} {kind}"))?;
+    out.flush()
+}
+
+/// The line with the address is for programs, the rest for people.
 fn greet(runtime: &Runtime, data: &Data, bind: IpAddr) -> std::io::Result<()> {
     let url = runtime.url();
     let mut out = stdout().lock();

@@ -3,16 +3,13 @@
 //! Redelivering is the one command that sends. Clients drop repeats by id, and who connected after a broadcast does not
 //! hear it, however late it is delivered.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail};
-use chrono::{DateTime, Duration, Utc};
-use events::{Event, EventId, EventLog, RecordedEvent, delivery, time};
-use projections::notices;
+use chrono::{Duration, Utc};
+use events::{Event, EventId, EventLog, RecordedEvent, time};
+use projections::{Undelivered, notices};
 
 use crate::{
     confirm,
-    deliveries::Recorded,
     flaws::Flaws,
     history::said,
     output::{Column, Output, Sheet, progress},
@@ -22,8 +19,6 @@ use crate::{
 
 /// After this long a message should have an outcome.
 const OVERDUE: Duration = Duration::minutes(5);
-/// Clocks of hosts are not further apart.
-const CLOCKS: Duration = Duration::minutes(1);
 
 /// Arguments of `webchat undelivered`.
 #[derive(clap::Args)]
@@ -106,50 +101,21 @@ async fn message(log: &EventLog, id: EventId) -> Result<RecordedEvent> {
     bail!("there is no message {id}")
 }
 
-/// Messages that should have an outcome and have none. One pass over the log pairs messages with their outcomes; only for
-/// those left over the delivery stream is read, which is consistent.
+/// Messages that should have an outcome and have none.
 async fn find(log: &EventLog, since: When, flaws: &mut Flaws) -> Result<Vec<RecordedEvent>> {
     let now = Utc::now();
     let bar = progress("events read");
     let mut reader = log.read_log(since.0, now);
-    let mut open = Open::default();
+    let mut undelivered = Undelivered::default();
     while let Some(stored) = reader.next().await? {
         bar.inc(1);
         if let Some(recorded) = flaws.sift(stored) {
-            open.take(recorded, now - OVERDUE);
+            undelivered.take(recorded, now - OVERDUE);
         }
     }
-    let mut found = Vec::new();
-    for recorded in open.messages.into_values() {
-        if Recorded::of(log, recorded.id).await?.is_empty() {
-            found.push(recorded);
-        }
-    }
+    let found = undelivered.confirm(log).await?;
     bar.finish_and_clear();
     Ok(found)
-}
-
-/// Messages whose outcome has not been read yet, and outcomes whose message has not.
-#[derive(Default)]
-struct Open {
-    messages: BTreeMap<EventId, RecordedEvent>,
-    /// The first outcome may stand before its message if a host's clock was behind.
-    early: BTreeMap<EventId, DateTime<Utc>>,
-}
-
-impl Open {
-    fn take(&mut self, recorded: RecordedEvent, due: DateTime<Utc>) {
-        if let Some(message) = delivery::of_stream(&recorded.stream) {
-            if self.messages.remove(&message).is_none() && recorded.at <= due {
-                self.early.insert(message, recorded.at);
-                if self.early.len().is_power_of_two() {
-                    self.early.retain(|_, at| *at > recorded.at - CLOCKS);
-                }
-            }
-        } else if said(&recorded.event).is_some() && recorded.at <= due && self.early.remove(&recorded.id).is_none() {
-            self.messages.insert(recorded.id, recorded);
-        }
-    }
 }
 
 fn list(mut sheet: Sheet, messages: &[RecordedEvent]) -> Result<()> {

@@ -202,3 +202,44 @@ async fn status(address: &str, headers: &str) -> String {
     socket.read_to_string(&mut answer).await.unwrap();
     answer.split(' ').nth(1).unwrap().to_owned()
 }
+
+#[tokio::test]
+async fn with_a_plan_it_says_that_chaos_is_on_and_at_the_end_what_struck() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.json");
+    std::fs::write(&plan, r#"{"seed": 7, "duplicate_event": 1}"#).unwrap();
+    let mut command = webchat(&["--port", "0", "--memory", "--chaos", plan.to_str().unwrap()]);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("chaos is on, seed 7"));
+    let listening = lines.next_line().await.unwrap().unwrap();
+    let url = listening.strip_prefix("listening on ").unwrap().to_owned();
+    let (mut socket, _) = connect_async(&url).await.unwrap();
+    // Every event comes twice, and so does the welcome.
+    for _ in 0..2 {
+        let welcome: Value = serde_json::from_str(socket.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+        assert_eq!(welcome["type"], "welcome");
+    }
+    drop(socket);
+    signal(&child, "-TERM");
+    let mut rest = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        rest.push(line);
+    }
+    assert!(rest.iter().any(|line| line.ends_with("mishaps")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.ends_with(" duplicate_event post")), "{rest:?}");
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_read_is_refused_in_one_line_that_names_the_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.json");
+    for (text, named) in [(r#"{"refuze": 0.1}"#, "refuze"), (r#"{"late_event": 7}"#, "late_event"), ("{", "EOF")] {
+        std::fs::write(&plan, text).unwrap();
+        let stderr = refused(&["--memory", "--port", "0", "--chaos", plan.to_str().unwrap()]).await;
+        assert!(stderr.contains(named) && stderr.contains("plan.json"), "{stderr}");
+    }
+    let stderr = refused(&["--memory", "--chaos", "no-such-plan.json"]).await;
+    assert!(stderr.contains("no-such-plan.json"), "{stderr}");
+}

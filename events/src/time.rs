@@ -1,14 +1,41 @@
 //! Points in time as they are stored and sent: UTC, RFC 3339, whole milliseconds, `Z`.
 //!
-//! The width is fixed, so that text order is time order; the log's sort key relies on it.
+//! The width is fixed, so that text order is time order; the log's sort key relies on it. [`now`] is the one clock of the
+//! project: whatever decides by the time of day asks it, so that a simulation can run on virtual time (docs/adr/0008).
+
+use std::{cell::Cell, marker::PhantomData};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use tokio::time::Instant;
+
+thread_local! {
+    /// In a simulation: when it began, by its calendar and by tokio's clock.
+    static SIMULATED: Cell<Option<(DateTime<Utc>, Instant)>> = const { Cell::new(None) };
+}
 
 /// The clock, cut to milliseconds. For shells only: decisions are handed the time.
 #[must_use]
 pub fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(3)
+    let now = SIMULATED.get().map_or_else(Utc::now, |(start, began)| start + began.elapsed());
+    now.trunc_subsecs(3)
+}
+
+/// Has [`now`] follow tokio's clock on this thread, counted from `start`, until the guard is dropped. For simulations: with
+/// tokio's time paused, the time of day stands still between timers.
+#[must_use]
+pub fn simulate(start: DateTime<Utc>) -> Simulated {
+    SIMULATED.set(Some((start, Instant::now())));
+    Simulated(PhantomData)
+}
+
+/// While it lives, time on this thread is simulated. It stays on its thread.
+pub struct Simulated(PhantomData<*const ()>);
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        SIMULATED.set(None);
+    }
 }
 
 /// Milliseconds since 1970, as API Gateway and Lambda give them; `None` beyond the calendar.

@@ -2,7 +2,7 @@
 //!
 //! Nothing can be sent to the connection yet: the welcome follows from the event, through projector and post.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use events::{
@@ -11,6 +11,7 @@ use events::{
     time,
 };
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{Fault, request::Request, service::millis};

@@ -1,6 +1,6 @@
 //! `$disconnect`: records that a connection was closed. The gateway ignores the answer and may never call.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use events::{
@@ -9,6 +9,7 @@ use events::{
     time,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::{Fault, request::Request, service::millis};

@@ -3,6 +3,8 @@
 //! Up to 500 are pushed to at once. A larger audience is only planned: pages of 500 ids go out as `deliver` notices, and
 //! a `deliver` pushes exactly its ids and never plans. So a notice that comes again repeats, and never multiplies.
 
+use std::time::Duration;
+
 use events::{
     ConnectionId,
     delivery::{self, BroadcastDelivered},
@@ -10,9 +12,11 @@ use events::{
 };
 use lambda_runtime::Context;
 use projections::{
-    Cursor,
+    Cursor, LivePage, ViewError,
     notices::{Broadcast, ConnectionGone, Deliver, Notice, Resume, Said},
 };
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::{
     Fault,
@@ -34,7 +38,7 @@ impl Post {
         let mut plan = Plan { said, page, audience: Vec::new() };
         let mut cursor = Some(cursor);
         while let Some(from) = cursor.take() {
-            let live = self.view.live(from, PAGE).await.map_err(|error| Fault::new("NotRead", error))?;
+            let live = self.live(from, context).await?;
             let in_time = live.connections.into_iter().filter(|live| live.opened_at <= plan.said.at);
             plan.audience.extend(in_time.map(|live| live.connection));
             cursor = live.next;
@@ -48,6 +52,25 @@ impl Post {
         }
         self.publish(vec![Notice::Deliver(plan.last_page())]).await?;
         Ok(format!("planned {} pages", plan.page))
+    }
+
+    /// A page of the live index. Tried again for a while: to fail would leave the message to Lambda's next try, a minute
+    /// later.
+    async fn live(&self, from: Cursor, context: &Context) -> Result<LivePage, Fault> {
+        let budget = self.timing.push_budget.min(time_left(context).saturating_sub(self.timing.deadline_margin));
+        let give_up = Instant::now() + budget;
+        let mut wait = self.timing.push_backoff;
+        loop {
+            match self.view.live(from.clone(), PAGE).await {
+                Ok(page) => return Ok(page),
+                Err(error @ ViewError::Unavailable { .. }) if Instant::now() + wait < give_up => {
+                    warn!(%error, "the live index was not read; trying again");
+                }
+                Err(error) => return Err(Fault::new("NotRead", error)),
+            }
+            tokio::time::sleep(wait).await;
+            wait = Duration::min(wait * 2, self.timing.push_backoff_max);
+        }
     }
 
     /// Short of time: who has been read so far, and as the last act where to go on.

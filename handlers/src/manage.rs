@@ -3,10 +3,7 @@
 //! One by one when a push found it gone, and all of them on a schedule. The gateway's 410, and nothing else, means gone;
 //! and not for a connection so young that it may still be establishing.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use events::{
     ConnectionId, EventLog, Timing,
@@ -17,6 +14,7 @@ use futures::{StreamExt, stream};
 use lambda_runtime::Context;
 use projections::{ConnectionsView, Cursor, LiveConnection, connections, notices::ConnectionGone};
 use serde::{Deserialize, de::IgnoredAny};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
@@ -124,7 +122,7 @@ impl Manage {
 
     /// Looks at those old enough. One that goes wrong does not keep the others from being looked at.
     async fn look_at_all(&self, due: Vec<LiveConnection>, context: &Context, tally: &mut Tally) {
-        let (start, now) = (tokio::time::Instant::now(), time::now());
+        let (start, now) = (Instant::now(), time::now());
         let age = |live: &LiveConnection| now.signed_duration_since(live.opened_at).to_std().unwrap_or_default();
         let old = due.into_iter().filter(|live| age(live) > self.timing.early_gone).enumerate();
         let looks = old.map(|(index, live)| async move {

@@ -3,7 +3,7 @@
 //! A notice may come again and out of order; pushes repeat then, with the same ids, and outcomes are recorded once. What
 //! cannot be pushed within one invocation goes back onto the bus with its attempt counted. Broadcasts go on in `fan_out.rs`.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use events::{
     Event, EventLog, RecordedEvent, Timing, conversation,
@@ -15,6 +15,7 @@ use projections::{
     ConnectionsView,
     notices::{Chat, ConnectionGone, Notice, Receipt, Welcome},
 };
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::{

@@ -4,7 +4,7 @@
 //! so repeating is harmless; losing is not. Hence the order here: a notice goes only after the row of its event is
 //! written, and only for records before the first one that failed, as that one and all behind it come again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lambda_events::{
     dynamodb::EventRecord,
@@ -18,6 +18,7 @@ use projections::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{Fault, bus::Bus, parked::Parked, service::millis};

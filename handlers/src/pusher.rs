@@ -3,7 +3,7 @@
 //! Used by post for one recipient or 500. Whatever may yet succeed is tried again, with growing waits, within one budget
 //! of time for all; what is left then is the caller's to hand on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use events::{
@@ -12,6 +12,7 @@ use events::{
     time,
 };
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{

@@ -3,13 +3,14 @@
 //! The body is read field by field: a mistake in one is reported by its name, and fields nobody asked for (however
 //! strange) do no harm. Everything a client can do wrong becomes a [`Refusal`], never a fault.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
 use chrono::{DateTime, Utc};
 use events::{AppendError, ConnectionId, conversation::Rejection, time};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::{

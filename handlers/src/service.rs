@@ -2,12 +2,9 @@
 //!
 //! `bootstrap` hands a [`Service`] to the Lambda runtime, the local runtime invokes it by name; neither sees more.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use events::time;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
@@ -65,8 +62,8 @@ where
 
 /// Time until the invocation is killed.
 pub(crate) fn time_left(context: &Context) -> Duration {
-    let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(context.deadline);
-    deadline.duration_since(SystemTime::now()).unwrap_or_default()
+    let now = u64::try_from(time::now().timestamp_millis()).unwrap_or_default();
+    Duration::from_millis(context.deadline.saturating_sub(now))
 }
 
 /// Milliseconds for the log: as a `u128` they would be logged as a text, which no metric filter compares.

@@ -117,6 +117,10 @@ async fn strike(State((faults, chaos)): State<(Faults, Chaos)>, request: Request
             run(body).await;
             Some(refusal(500, "InternalServerError", "injected"))
         }
+        Effect::Delay(late) => {
+            tokio::time::sleep(late).await;
+            Some(run(body).await)
+        }
         Effect::Ignore => None,
         Effect::LoseAnswer => {
             run(body).await;

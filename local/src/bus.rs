@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::queue::Queue;
+use crate::{queue::Queue, randomness};
 
 /// The bus's name.
 pub const BUS: &str = "webchat-local";
@@ -87,8 +87,9 @@ impl EventBridge {
         let mut wait = first_sweep(&timing);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                biased;
                 () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
             }
             if let Err(error) = self.queue.accept(vec![("manage", scheduled_event())]) {
                 error!(%error, "the schedule could not be kept");
@@ -117,7 +118,7 @@ fn accept(entry: Entry, calls: &mut Vec<(&'static str, String)>) -> Accepted {
         Ok(detail) if detail.is_object() => detail,
         _ => return Err(("MalformedDetail", "Detail is malformed.".to_owned())),
     };
-    let id = uuid::Uuid::new_v4().to_string();
+    let id = randomness::uuid();
     // A bus that does not exist takes everything and delivers nothing, as on AWS.
     if entry.event_bus_name.as_deref() == Some(BUS) {
         let targets = RULES.iter().filter(|(from, kinds, _)| *from == source && kinds.contains(&detail_type.as_str()));
@@ -127,7 +128,7 @@ fn accept(entry: Entry, calls: &mut Vec<(&'static str, String)>) -> Accepted {
 }
 
 fn envelope(id: &str, detail_type: &str, source: &str, detail: &Value) -> String {
-    let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let time = events::time::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     json!({
         "version": "0", "id": id, "detail-type": detail_type, "source": source, "account": "000000000000",
         "time": time, "region": "us-east-1", "resources": [], "detail": detail,
@@ -136,7 +137,7 @@ fn envelope(id: &str, detail_type: &str, source: &str, detail: &Value) -> String
 }
 
 fn scheduled_event() -> String {
-    let id = uuid::Uuid::new_v4().to_string();
+    let id = randomness::uuid();
     envelope(&id, "Scheduled Event", "aws.events", &json!({}))
 }
 

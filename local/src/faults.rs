@@ -3,9 +3,12 @@
 //! Off unless somebody injects one. They act on HTTP, between the SDK clients and the servers, so handlers meet them as
 //! they would on AWS. Each fault counts how often it struck.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::body::Bytes;
@@ -27,6 +30,8 @@ pub enum Effect {
     LoseAnswer,
     /// It takes effect and is answered with 500.
     FailAfter,
+    /// It takes effect and is answered, this much later.
+    Delay(Duration),
     /// PutEvents: every second entry, from the first on, fails.
     FailEntries,
 }

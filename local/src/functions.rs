@@ -2,16 +2,15 @@
 //!
 //! The gateway and the stream mapping invoke and wait; the bus and the schedule invoke and forget.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, time::Duration};
 
+use chrono::{DateTime, Utc};
+use events::time;
 use handlers::{Payload, Service};
 use lambda_runtime::{Context, LambdaEvent};
 use serde::Serialize;
 
-use crate::Chaos;
+use crate::{Chaos, randomness};
 
 /// The functions of the deployment, by name.
 #[derive(Default)]
@@ -52,6 +51,11 @@ impl Functions {
         Functions { by_name: HashMap::new(), chaos }
     }
 
+    /// What has functions killed.
+    pub(crate) fn chaos(&self) -> &Chaos {
+        &self.chaos
+    }
+
     /// Adds or replaces the function `name`.
     pub fn register(&mut self, name: &str, timeout: Duration, service: Service) {
         self.by_name.insert(name.to_owned(), Deployed { service, timeout });
@@ -59,7 +63,7 @@ impl Functions {
 
     /// Invokes and waits, as `RequestResponse` does.
     pub async fn invoke(&self, name: &str, payload: Payload) -> Result<Payload, FunctionError> {
-        self.invoke_as(name, &uuid::Uuid::new_v4().to_string(), payload).await
+        self.invoke_as(name, &randomness::uuid(), payload).await
     }
 
     /// [`invoke`](Self::invoke) with a given request id: every attempt of an asynchronous invocation carries the same.
@@ -77,14 +81,13 @@ impl Functions {
         };
         let mut context = Context::default();
         context.request_id = request_id.to_owned();
-        context.deadline = epoch_millis(SystemTime::now() + *timeout);
-        if name == "disconnect" && self.chaos.strikes("drop_disconnect", self.chaos.plan().drop_disconnect) {
+        context.deadline = epoch_millis(time::now() + *timeout);
+        if name == "disconnect" && self.chaos.drops_disconnect() {
             return Err(FunctionError::exited(request_id));
         }
         // A task of its own, so that a panic ends the invocation and not its caller.
         let mut task = tokio::spawn(service(LambdaEvent::new(payload, context)));
-        if self.chaos.strikes("kill_function", self.chaos.plan().kill_function) {
-            let lives = Duration::from_millis(self.chaos.pick("killed_after_ms", 10));
+        if let Some(lives) = self.chaos.kills(name) {
             // Even if it was done by then: its answer is lost with the process.
             drop(tokio::time::timeout(lives, &mut task).await);
             task.abort();
@@ -113,6 +116,6 @@ impl Functions {
     }
 }
 
-fn epoch_millis(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+fn epoch_millis(time: DateTime<Utc>) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or_default()
 }

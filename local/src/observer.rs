@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::aws::{MAX_BODY, operation};
 
@@ -122,7 +122,7 @@ pub(crate) async fn observe(State(observer): State<Observer>, request: Request, 
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let (began, clock) = (Utc::now(), Instant::now());
+    let (began, clock) = (events::time::now(), Instant::now());
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
     let (took, status) = (clock.elapsed(), response.status());
     let (response, answer) = if operation == "PutEvents" { read(response).await } else { (response, Bytes::new()) };
@@ -147,7 +147,16 @@ mod tests {
     fn call(bytes: usize) -> Call {
         let body = Bytes::from(vec![b'x'; bytes]);
         let (took, status, answer) = (Duration::ZERO, StatusCode::OK, Bytes::new());
-        Call { number: 0, operation: "PutItem", path: String::new(), body, began: Utc::now(), took, status, answer }
+        Call {
+            number: 0,
+            operation: "PutItem",
+            path: String::new(),
+            body,
+            began: events::time::now(),
+            took,
+            status,
+            answer,
+        }
     }
 
     fn numbers(since: &Since) -> Vec<u64> {

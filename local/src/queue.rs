@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
-use events::Timing;
+use events::{Timing, time};
 use serde_json::{json, value::RawValue};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,6 +20,7 @@ use tracing::{error, warn};
 use crate::{
     Chaos, Functions,
     functions::FunctionError,
+    randomness,
     store::{Pending, Store},
 };
 
@@ -66,7 +66,7 @@ impl Queue {
     /// Takes calls (function and payload), all or none; they are durable when this returns.
     pub(crate) fn accept(self: &Arc<Self>, calls: Vec<(&str, String)>) -> rusqlite::Result<()> {
         let pending = |(function, payload): (&str, String)| Pending {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: randomness::uuid(),
             function: function.to_owned(),
             payload,
             failures: 0,
@@ -74,7 +74,7 @@ impl Queue {
         };
         let mut accepted: Vec<Pending> = Vec::with_capacity(calls.len());
         for call in calls {
-            if self.chaos.strikes("duplicate_event", self.chaos.plan().duplicate_event) {
+            if self.chaos.duplicates(call.0) {
                 accepted.push(pending(call.clone()));
             }
             accepted.push(pending(call));
@@ -109,11 +109,8 @@ impl Queue {
 
     /// At once, unless chaos has it come after others.
     fn first_due(&self) -> i64 {
-        if !self.chaos.strikes("late_event", self.chaos.plan().late_event) {
-            return 0;
-        }
-        let late = self.chaos.pick("late_by_ms", 200);
-        Utc::now().timestamp_millis() + i64::try_from(late).unwrap_or(0)
+        let late = |late: Duration| time::now().timestamp_millis() + i64::try_from(late.as_millis()).unwrap_or(0);
+        self.chaos.delays_event().map_or(0, late)
     }
 
     fn start(self: &Arc<Self>, pending: Pending) {
@@ -131,10 +128,11 @@ impl Queue {
     /// Sees one call through. False if the runtime stopped before.
     async fn attend(&self, mut pending: Pending) -> bool {
         loop {
-            let wait = Duration::from_millis(u64::try_from(pending.due - Utc::now().timestamp_millis()).unwrap_or(0));
+            let wait = Duration::from_millis(u64::try_from(pending.due - time::now().timestamp_millis()).unwrap_or(0));
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                biased;
                 () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep(wait) => {}
             }
             let error = match self.attempt(&pending).await {
                 Some(Ok(())) => break,
@@ -153,7 +151,7 @@ impl Queue {
                 self.give_up(&pending, &error);
                 break;
             };
-            pending.due = Utc::now().timestamp_millis() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            pending.due = time::now().timestamp_millis() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
             self.check(self.store.postpone(&pending.id, pending.failures, pending.due));
         }
         self.check(self.store.done(&pending.id));
@@ -188,7 +186,7 @@ impl Queue {
         );
         let payload: serde_json::Value = serde_json::from_str(&pending.payload).unwrap_or_default();
         let record = json!({
-            "version": "1.0", "timestamp": events::time::to_text(events::time::now()),
+            "version": "1.0", "timestamp": time::to_text(time::now()),
             "requestContext": {"requestId": pending.id, "condition": "RetriesExhausted", "approximateInvokeCount": pending.failures,
                 "functionArn": format!("arn:aws:lambda:us-east-1:000000000000:function:{}:$LATEST", pending.function)},
             "requestPayload": payload,

@@ -88,6 +88,7 @@ pub struct Runtime {
     gateway: Arc<Gateway>,
     tables: Tables,
     queue: Arc<Queue>,
+    bus: Arc<EventBridge>,
     store: Arc<Store>,
     progress: watch::Receiver<Progress>,
     /// Ends stream, schedule and clean-up.
@@ -102,15 +103,12 @@ pub struct Runtime {
 impl Runtime {
     /// Starts everything; when this returns, clients can connect.
     pub async fn start(options: Options) -> Result<Runtime, StartError> {
-        let Options { bind, port, data, timing, faults, chaos } = options;
-        let public = listen(SocketAddr::new(bind, port)).await?;
+        let public = listen(SocketAddr::new(options.bind, options.port)).await?;
         let aws = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
-        let (public_address, aws_address) = (address(&public)?, address(&aws)?);
-        let aws_url = format!("http://{aws_address}");
-
-        let mut folder = match data {
+        let (public_address, aws_url) = (address(&public)?, format!("http://{}", address(&aws)?));
+        let mut folder = match &options.data {
             Data::Memory => None,
-            Data::Folder(path) => Some(Folder::take(&path)?),
+            Data::Folder(path) => Some(Folder::take(path)?),
         };
         let file = |name| folder.as_ref().map(|folder| folder.file(name));
         let store = Arc::new(Store::open(file("runtime.sqlite").as_deref())?);
@@ -118,61 +116,26 @@ impl Runtime {
         if let Some(folder) = &mut folder {
             folder.announce(&Holder { pid: std::process::id(), aws: aws_url.clone() })?;
         }
-
-        let settings = settings(&aws_url, public_address, timing.clone());
         let sdk = sdk_config(&aws_url);
-        let functions = Arc::new(deploy(&settings, &sdk, &chaos));
-        let gateway = Gateway::new(gateway_config(public_address), functions.clone(), timing.clone());
-        let queue = Queue::new(store.clone(), functions.clone(), &timing, chaos.clone());
-        let bus = Arc::new(EventBridge::new(queue.clone()));
+        let settings = settings(&aws_url, public_address, options.timing.clone());
+        let place = Place { public: public_address, settings, sdk, tables, store, folder };
+        let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);
+        serve(&runtime.tasks, aws, aws_router, &runtime.stop_serving);
+        runtime.begin(mapping)?;
+        runtime.tasks.spawn(clean_up(runtime.tables.clone(), runtime.stop.clone()));
+        serve(&runtime.tasks, public, public_router, &runtime.stop_serving);
+        Ok(runtime)
+    }
 
-        let observer = Observer::default();
-        let (tasks, stop, stop_serving) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        serve(
-            &tasks,
-            aws,
-            aws::router(
-                tables.clone(),
-                Some(bus.clone()),
-                gateway.management_router(),
-                faults,
-                chaos.clone(),
-                observer.clone(),
-            ),
-            &stop_serving,
-        );
-        queue.resume().map_err(|error| StartError::Tables { what: "reading".into(), why: error.to_string() })?;
-        let (progress, watched) = watch::channel(Progress::default());
-        let mapping = StreamMapping {
-            tables: tables.clone(),
-            store: store.clone(),
-            functions,
-            timing: timing.clone(),
-            chaos,
-            progress,
-        };
-        tasks.spawn(mapping.run(stop.clone()));
-        let (schedule_bus, schedule_stop) = (bus.clone(), stop.clone());
-        tasks.spawn(async move { schedule_bus.run_schedule(timing, schedule_stop).await });
-        tasks.spawn(clean_up(tables.clone(), stop.clone()));
-        let inspect = inspect(&settings, &sdk, store.clone(), observer, stop_serving.clone());
-        let pages = page::router(format!("/{STAGE}")).merge(inspect.router());
-        serve(&tasks, public, gateway.public_router().merge(pages), &stop_serving);
-
-        Ok(Runtime {
-            public: public_address,
-            settings,
-            sdk,
-            gateway,
-            tables,
-            queue,
-            store,
-            progress: watched,
-            stop,
-            tasks,
-            stop_serving,
-            _folder: folder,
-        })
+    /// Takes up what an earlier process left, and begins to follow the stream, the schedule and the clock. The AWS-facing
+    /// side is served by then.
+    pub(crate) fn begin(&self, mapping: StreamMapping) -> Result<(), StartError> {
+        let resumed = self.queue.resume();
+        resumed.map_err(|error| StartError::Tables { what: "reading".into(), why: error.to_string() })?;
+        self.tasks.spawn(mapping.run(self.stop.clone()));
+        let (bus, timing, stop) = (self.bus.clone(), self.settings.timing.clone(), self.stop.clone());
+        self.tasks.spawn(async move { bus.run_schedule(timing, stop).await });
+        Ok(())
     }
 
     /// Where clients connect: `ws://127.0.0.1:<port>/local`.
@@ -227,6 +190,12 @@ impl Runtime {
         connections_view(&self.sdk, &self.settings)
     }
 
+    /// Calls that are owed: pending invocations, waiting or running.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.store.pending().map_or(usize::MAX, |pending| pending.len())
+    }
+
     /// What was given up: the function, and the record AWS would send to its on-failure destination.
     #[must_use]
     pub fn given_up(&self) -> Vec<(String, String)> {
@@ -267,6 +236,60 @@ impl Runtime {
     }
 }
 
+/// Where a runtime is: what differs between one on sockets and a simulated one.
+pub(crate) struct Place {
+    pub(crate) public: SocketAddr,
+    pub(crate) settings: Settings,
+    pub(crate) sdk: SdkConfig,
+    pub(crate) tables: Tables,
+    pub(crate) store: Arc<Store>,
+    pub(crate) folder: Option<Folder>,
+}
+
+/// A runtime that has not begun, and what is to be served.
+pub(crate) struct Assembled {
+    pub(crate) runtime: Runtime,
+    pub(crate) aws_router: Router,
+    pub(crate) public_router: Router,
+    pub(crate) mapping: StreamMapping,
+}
+
+/// Puts the parts together. Nothing runs yet.
+pub(crate) fn assemble(options: Options, place: Place) -> Assembled {
+    let Options { timing, faults, chaos, .. } = options;
+    let Place { public, settings, sdk, tables, store, folder } = place;
+    let functions = Arc::new(deploy(&settings, &sdk, &chaos));
+    let gateway = Gateway::new(gateway_config(public), functions.clone(), timing.clone());
+    let queue = Queue::new(store.clone(), functions.clone(), &timing, chaos.clone());
+    let bus = Arc::new(EventBridge::new(queue.clone()));
+    let observer = Observer::default();
+    let stop_serving = CancellationToken::new();
+    let management = gateway.management_router();
+    let aws_router =
+        aws::router(tables.clone(), Some(bus.clone()), management, faults, chaos.clone(), observer.clone());
+    let inspect = inspect(&settings, &sdk, store.clone(), observer, stop_serving.clone());
+    let public_router = gateway.public_router().merge(page::router(format!("/{STAGE}"))).merge(inspect.router());
+    let (progress, watched) = watch::channel(Progress::default());
+    let mapping = StreamMapping { tables: tables.clone(), store: store.clone(), functions, timing, chaos, progress };
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let runtime = Runtime {
+        public,
+        settings,
+        sdk,
+        gateway,
+        tables,
+        queue,
+        bus,
+        store,
+        progress: watched,
+        stop,
+        tasks,
+        stop_serving,
+        _folder: folder,
+    };
+    Assembled { runtime, aws_router, public_router, mapping }
+}
+
 pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, why: error.to_string() })
 }
@@ -290,7 +313,7 @@ pub(crate) fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, 
     });
 }
 
-fn settings(aws_url: &str, public: SocketAddr, timing: Timing) -> Settings {
+pub(crate) fn settings(aws_url: &str, public: SocketAddr, timing: Timing) -> Settings {
     let port = public.port();
     Settings {
         events_table: EVENTS.into(),
@@ -369,8 +392,9 @@ fn gateway_config(public: SocketAddr) -> GatewayConfig {
 async fn clean_up(tables: Tables, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(CLEAN_UP) => {}
+            biased;
             () = stop.cancelled() => return,
+            () = tokio::time::sleep(CLEAN_UP) => {}
         }
         match tables.clean_up().await {
             Ok(Ok(())) => {}

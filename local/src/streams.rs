@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use dynoxide::actions::get_records::Record as StreamRecord;
-use events::Timing;
+use events::{Timing, time};
 use serde::Deserialize;
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::sync::watch;
@@ -22,8 +22,6 @@ use crate::{
 
 /// Records of a batch.
 const BATCH: usize = 100;
-/// Should a wake-up ever be missed, the stream is looked at this often, as Lambda does.
-const POLL: Duration = Duration::from_millis(250);
 
 /// The mapping from the event table's stream to `projector`.
 pub(crate) struct StreamMapping {
@@ -67,8 +65,9 @@ impl StreamMapping {
             if let Err(why) = self.follow(&stop).await {
                 error!(why, "the stream could not be read; trying again");
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => wait = Duration::min(wait * 2, self.timing.batch_retry_max),
+                    biased;
                     () = stop.cancelled() => return,
+                    () = tokio::time::sleep(wait) => wait = Duration::min(wait * 2, self.timing.batch_retry_max),
                 }
             }
         }
@@ -77,6 +76,8 @@ impl StreamMapping {
     /// Follows the stream from the checkpoint on.
     async fn follow(&self, stop: &CancellationToken) -> Result<(), String> {
         let checkpoint = self.store.checkpoint(EVENTS).map_err(|error| error.to_string())?;
+        // What was delivered before, and may be again.
+        let mut recent = VecDeque::new();
         let mut position = self.tables.position(checkpoint).await.map_err(|error| error.to_string())??;
         while !stop.is_cancelled() {
             let written = self.tables.written();
@@ -85,21 +86,21 @@ impl StreamMapping {
             if read.records.is_empty() {
                 self.progress.send_modify(|progress| progress.caught_up += 1);
                 tokio::select! {
-                    () = written => {}
-                    () = tokio::time::sleep(POLL) => {}
+                    biased;
                     () = stop.cancelled() => {}
+                    () = written => {}
+                    () = tokio::time::sleep(self.tables.poll()) => {}
                 }
                 continue;
             }
             let last = read.records.last().map(|record| record.dynamodb.sequence_number.clone());
             let inserts = read.records.iter().filter(|record| record.event_name == "INSERT");
-            let mut batch: Vec<Record> = inserts.map(Record::of).collect();
-            if self.chaos.strikes("duplicate_batch", self.chaos.plan().duplicate_batch) {
-                drop(self.invoke(&batch).await);
-            }
-            self.shuffle(&mut batch);
-            if !self.process(batch, stop).await {
-                return Ok(());
+            let batch: Vec<Record> = inserts.map(Record::of).collect();
+            for (late, part) in self.chaos.disturb(batch, &mut recent) {
+                tokio::time::sleep(late).await;
+                if !self.process(part, stop).await {
+                    return Ok(());
+                }
             }
             self.checkpoint(&last.unwrap_or_default())?;
         }
@@ -138,8 +139,9 @@ impl StreamMapping {
             }
             parts.push_front(part);
             tokio::select! {
-                () = tokio::time::sleep(wait) => wait = Duration::min(wait * 2, self.timing.batch_retry_max),
+                biased;
                 () = stop.cancelled() => return false,
+                () = tokio::time::sleep(wait) => wait = Duration::min(wait * 2, self.timing.batch_retry_max),
             }
         }
         true
@@ -162,20 +164,9 @@ impl StreamMapping {
         }
     }
 
-    /// Streams keep the order of one item only, and every event is an item of its own.
-    fn shuffle(&self, batch: &mut [Record]) {
-        if self.chaos.strikes("shuffle_batch", self.chaos.plan().shuffle_batch) {
-            for last in (1..batch.len()).rev() {
-                let other = self.chaos.pick("shuffle", last as u64 + 1);
-                batch.swap(last, usize::try_from(other).unwrap_or(last));
-            }
-        }
-    }
-
     fn too_old(&self, part: &[Record]) -> bool {
-        let age = |record: &Record| {
-            Duration::from_secs(u64::try_from(chrono::Utc::now().timestamp() - record.created).unwrap_or(0))
-        };
+        let age =
+            |record: &Record| Duration::from_secs(u64::try_from(time::now().timestamp() - record.created).unwrap_or(0));
         part.first().is_some_and(|record| age(record) > self.timing.record_max_age)
     }
 
@@ -184,7 +175,7 @@ impl StreamMapping {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { return };
         error!(records = part.len(), from = first.sequence, to = last.sequence, "gave up stream records");
         let record = json!({
-            "version": "1.0", "timestamp": events::time::to_text(events::time::now()),
+            "version": "1.0", "timestamp": time::to_text(time::now()),
             "requestContext": {"condition": "RecordAgeExceeded", "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:projector"},
             "DDBStreamBatchInfo": {"shardId": "shardId-00000001", "startSequenceNumber": first.sequence,
                 "endSequenceNumber": last.sequence, "batchSize": part.len()},

@@ -1,11 +1,17 @@
 //! The tables: DynamoDB and its Streams, embedded (the crate dynoxide, on SQLite).
 //!
-//! One thread owns the database, as its calls block and queue on one lock anyway. Two things dynoxide lacks are patched
+//! One thread owns the database, as its calls block and queue on one lock anyway. (In a simulation whoever calls runs them:
+//! while another thread worked, its clock would go on.) Two things dynoxide lacks are patched
 //! through a second connection to the same SQLite file: an index without which every write scans all stream records, and
 //! trimming them. The same thread owns that one too, so the two never wait for each other. Both lean on its private
 //! schema: the version is pinned and a test below checks the query plan (docs/adr/0006).
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use dynoxide::{Database, ImportOptions, actions::get_records::GetRecordsResponse};
 use rusqlite::Connection;
@@ -18,6 +24,11 @@ use crate::StartError;
 const STREAM_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Stream records removed at once: the write lock is held meanwhile.
 const TRIM: u32 = 500;
+
+/// Should a wake-up ever be missed, the stream is looked at this often, as Lambda does.
+const POLL: Duration = Duration::from_millis(250);
+/// In a simulation none is missed, and hours go by.
+const SIMULATED_POLL: Duration = Duration::from_secs(10);
 
 /// The name of the event table.
 pub const EVENTS: &str = "webchat-local-events";
@@ -37,8 +48,15 @@ struct Opened {
 /// A handle to the tables. They close when the last one is dropped.
 #[derive(Clone)]
 pub(crate) struct Tables {
-    jobs: mpsc::UnboundedSender<Job>,
+    worker: Worker,
     written: Arc<Notify>,
+}
+
+/// Who runs the calls.
+#[derive(Clone)]
+enum Worker {
+    Thread(mpsc::UnboundedSender<Job>),
+    Caller(Arc<Mutex<Opened>>),
 }
 
 /// What DynamoDB answers to one request: status and body.
@@ -52,9 +70,8 @@ pub(crate) struct Reply {
 #[error("the tables are closed")]
 pub(crate) struct Closed;
 
-impl Tables {
-    /// Opens the tables in a file, or in memory, and creates those that are missing.
-    pub(crate) fn open(file: Option<&Path>) -> Result<Tables, StartError> {
+impl Opened {
+    fn open(file: Option<&Path>) -> Result<Opened, StartError> {
         let location = location(file);
         let failed = |what: &str, why: String| StartError::Tables { what: what.to_owned(), why };
         let db = Database::new(&location).map_err(|error| failed("opening", error.to_string()))?;
@@ -66,10 +83,24 @@ impl Tables {
                 .map_err(|e| failed("opening", e.to_string()))?;
         }
         let side = side_connection(&location).map_err(|error| failed("indexing", error.to_string()))?;
+        Ok(Opened { db, side })
+    }
+}
+
+impl Tables {
+    /// Opens the tables in a file, or in memory, and creates those that are missing.
+    pub(crate) fn open(file: Option<&Path>) -> Result<Tables, StartError> {
+        let opened = Opened::open(file)?;
         let (jobs, queue) = mpsc::unbounded_channel();
-        let spawned = thread::Builder::new().name("tables".into()).spawn(move || work(&Opened { db, side }, queue));
-        spawned.map_err(|error| failed("starting", error.to_string()))?;
-        Ok(Tables { jobs, written: Arc::new(Notify::new()) })
+        let spawned = thread::Builder::new().name("tables".into()).spawn(move || work(&opened, queue));
+        spawned.map_err(|error| StartError::Tables { what: "starting".to_owned(), why: error.to_string() })?;
+        Ok(Tables { worker: Worker::Thread(jobs), written: Arc::new(Notify::new()) })
+    }
+
+    /// Tables in memory without a thread: a call runs where it is made, and takes no time on tokio's clock.
+    pub(crate) fn inline() -> Result<Tables, StartError> {
+        let worker = Worker::Caller(Arc::new(Mutex::new(Opened::open(None)?)));
+        Ok(Tables { worker, written: Arc::new(Notify::new()) })
     }
 
     /// Runs one request of the DynamoDB API.
@@ -126,6 +157,14 @@ impl Tables {
         Err(StartError::Tables { what: "loading".to_owned(), why })
     }
 
+    /// How long to wait for a write before looking all the same.
+    pub(crate) fn poll(&self) -> Duration {
+        match self.worker {
+            Worker::Thread(_) => POLL,
+            Worker::Caller(_) => SIMULATED_POLL,
+        }
+    }
+
     /// Comes true at the next write after this call, also one before the first poll.
     pub(crate) fn written(&self) -> Notified<'_> {
         self.written.notified()
@@ -137,10 +176,15 @@ impl Tables {
     }
 
     async fn with<T: Send + 'static>(&self, job: impl FnOnce(&Opened) -> T + Send + 'static) -> Result<T, Closed> {
-        let (answer, answered) = oneshot::channel();
-        let job = Box::new(move |opened: &Opened| drop(answer.send(job(opened))));
-        self.jobs.send(job).map_err(|_| Closed)?;
-        answered.await.map_err(|_| Closed)
+        match &self.worker {
+            Worker::Thread(jobs) => {
+                let (answer, answered) = oneshot::channel();
+                let job = Box::new(move |opened: &Opened| drop(answer.send(job(opened))));
+                jobs.send(job).map_err(|_| Closed)?;
+                answered.await.map_err(|_| Closed)
+            }
+            Worker::Caller(opened) => Ok(job(&opened.lock().unwrap_or_else(PoisonError::into_inner))),
+        }
     }
 }
 
@@ -254,7 +298,7 @@ pub(crate) const INDEXES: &str = "
 
 /// Removes old stream records in bites. The newest stays: numbers go on from it.
 fn trim(side: &Connection) -> rusqlite::Result<()> {
-    let before = chrono::Utc::now().timestamp() - i64::try_from(STREAM_RETENTION.as_secs()).unwrap_or(i64::MAX);
+    let before = events::time::now().timestamp() - i64::try_from(STREAM_RETENTION.as_secs()).unwrap_or(i64::MAX);
     let bite = "DELETE FROM _stream_records WHERE id IN (SELECT id FROM _stream_records
         WHERE created_at < ?1 AND id < (SELECT MAX(id) FROM _stream_records) ORDER BY id LIMIT ?2)";
     while side.execute(bite, (before, TRIM))? > 0 {}

@@ -9,8 +9,10 @@ mod live;
 pub mod notices;
 pub mod reconcile;
 mod rows;
+mod undelivered;
 mod view;
 
 pub use connections::Row;
 pub use live::{Cursor, InvalidCursor, LiveConnection, LivePage};
+pub use undelivered::Undelivered;
 pub use view::{ConnectionsView, StoredRow, ViewError};

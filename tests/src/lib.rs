@@ -6,8 +6,8 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod client;
-pub mod crowd;
 mod generator;
+pub mod simulation;
 mod stage;
 
 use std::time::Duration;

@@ -1,40 +1,121 @@
-//! Random clients under random chaos: whatever goes wrong, nothing accepted is lost and nobody hears what is not for them.
+//! Random clients under random faults, simulated: whatever goes wrong, nothing accepted is lost and nobody hears what is not
+//! for them. A seed that fails fails again, in the same way.
 //!
-//! Local only. A failing run prints its seed; `CHAOS_SEED=<seed> cargo test -p tests --test local_chaos` plays it again.
-//! `CHAOS_SEEDS=<from>..<to>` plays others than the usual ones.
+//! A failing run prints its seed and what is wrong. `CHAOS_SEED=<seed> cargo test -p tests --test local_chaos -- --nocapture`
+//! plays it again, `CHAOS_TRACE=1` prints every step. `CHAOS_SEEDS=<from>..<to>` plays others than the usual ones.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is how a test fails
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
-use futures::{StreamExt, stream};
-use tests::crowd::{rough, run};
+use tests::simulation::{Report, Scenario, play, play_scenario};
 
-/// Seeds played at once: most of a run is waiting.
-const AT_ONCE: usize = 4;
+/// What `make test` plays.
+const SEEDS: Range<u64> = 0..200;
 
 fn seeds() -> Range<u64> {
+    let number = |text: &str| text.trim().parse().expect("a number");
     if let Ok(seed) = std::env::var("CHAOS_SEED") {
-        let seed = seed.parse().expect("CHAOS_SEED is a number");
+        let seed = number(&seed);
         return seed..seed + 1;
     }
-    let range = std::env::var("CHAOS_SEEDS").unwrap_or_else(|_| "0..24".to_owned());
+    let Ok(range) = std::env::var("CHAOS_SEEDS") else { return SEEDS };
     let (from, to) = range.split_once("..").expect("CHAOS_SEEDS is <from>..<to>");
-    from.parse().expect("a number")..to.parse().expect("a number")
+    number(from)..number(to)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn under_chaos_every_promise_holds() {
-    let seeds = seeds();
-    let runs = stream::iter(seeds.clone()).map(|seed| async move { (seed, run(seed, rough(seed)).await) });
-    let mut runs = runs.buffer_unordered(AT_ONCE);
-    let mut struck: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut failed = Vec::new();
-    while let Some((seed, result)) = runs.next().await {
-        match result {
-            Ok(mishaps) => mishaps.into_iter().for_each(|(kind, times)| *struck.entry(kind).or_default() += times),
-            Err(wrong) => failed.push(format!("CHAOS_SEED={seed}: {wrong}")),
+fn how_to_replay(seed: u64) -> String {
+    format!("CHAOS_SEED={seed} CHAOS_TRACE=1 cargo test -p tests --test local_chaos promise -- --nocapture")
+}
+
+#[test]
+fn under_random_faults_every_promise_holds() {
+    let (seeds, next) = (seeds(), AtomicU64::new(0));
+    let failed = Mutex::new(Vec::new());
+    let total = Mutex::new(Total::default());
+    let one_after_the_other = || {
+        loop {
+            let seed = seeds.start + next.fetch_add(1, Ordering::SeqCst);
+            if !seeds.contains(&seed) {
+                return;
+            }
+            let report = play(seed);
+            if std::env::var("CHAOS_TRACE").is_ok() {
+                println!("{:#?}\n{}", Scenario::of(seed), report.trace.join("\n"));
+            }
+            total.lock().unwrap().add(&report);
+            if let Some(wrong) = &report.wrong {
+                println!("seed {seed} failed: {wrong}\n  again: {}", how_to_replay(seed));
+                failed.lock().unwrap().push(format!("seed {seed} ({}): {wrong}", report.digest));
+            }
         }
-    }
-    println!("{} seeds; mishaps: {struck:?}", seeds.count());
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(2, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(one_after_the_other)));
+    });
+    total.lock().unwrap().print();
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn a_seed_does_the_same_again() {
+    for seed in 0..5 {
+        let (one, other) = (play(seed), play(seed));
+        let differs = one.trace.iter().zip(&other.trace).position(|(one, other)| one != other);
+        let differs = differs.map(|at| (at, &one.trace[at], &other.trace[at]));
+        assert_eq!(differs, None, "seed {seed} went two ways");
+        assert_eq!(one.digest, other.digest, "seed {seed}");
+        assert!(one.frames > 0 && one.events > 0, "seed {seed} played nothing");
+    }
+    assert_ne!(play(0).digest, play(1).digest);
+}
+
+#[test]
+fn without_faults_every_promise_holds_and_nothing_strikes() {
+    for seed in 0..3 {
+        let report = play_scenario(&Scenario::calm(seed));
+        assert_eq!(report.wrong, None, "seed {seed}");
+        assert_eq!(report.mishaps, BTreeMap::new());
+        assert!(report.frames > 0);
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    seeds: usize,
+    connections: usize,
+    events: usize,
+    frames: usize,
+    seconds: f64,
+    mishaps: BTreeMap<String, u64>,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.connections += report.connections;
+        self.events += report.events;
+        self.frames += report.frames;
+        self.seconds += report.virtual_time.as_secs_f64();
+        report.mishaps.iter().for_each(|(kind, times)| *self.mishaps.entry(kind.clone()).or_default() += times);
+    }
+
+    fn print(&self) {
+        let Total { seeds, connections, events, frames, seconds, mishaps } = self;
+        let struck: u64 = mishaps.values().sum();
+        println!(
+            "{seeds} seeds, {:.1} h of virtual time: {connections} connections, {events} events, {frames} frames, {struck} mishaps",
+            seconds / 3600.0
+        );
+        mishaps.iter().for_each(|(kind, times)| println!("  {times:>8} {kind}"));
+    }
 }

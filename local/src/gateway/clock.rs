@@ -15,7 +15,7 @@ pub(super) struct Clock {
 impl Clock {
     /// The wall clock, or the latest answer given if that is later.
     pub(super) fn now(&self) -> i64 {
-        self.not_before_latest(Utc::now().timestamp_millis())
+        self.not_before_latest(events::time::now().timestamp_millis())
     }
 
     fn not_before_latest(&self, wall: i64) -> i64 {

@@ -5,6 +5,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 
+use crate::randomness::random;
+
 /// A new id, never given before.
 pub(super) fn fresh() -> String {
     URL_SAFE.encode(random::<11>())
@@ -20,13 +22,6 @@ pub(super) fn is_well_formed(id: &str) -> bool {
 pub(super) fn trace(millis: i64) -> String {
     let unique: String = random::<12>().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("Root=1-{:08x}-{unique}", millis / 1000)
-}
-
-#[expect(clippy::expect_used, reason = "without randomness there is no safe id to go on with")]
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has no randomness");
-    bytes
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) async fn post_to_connection(
 ) -> Result<StatusCode, Refusal> {
     let id = gateway.addressed(path)?;
     let body = body.ok().filter(|body| body.len() <= MAX_MESSAGE).ok_or(Refusal::TooLarge)?;
-    let connection = gateway.registry.get(&id).ok_or(Refusal::Gone)?;
+    let connection = gateway.reachable(&id).ok_or(Refusal::Gone)?;
     // A text frame must be UTF-8; what AWS makes of other bytes is not known.
     connection.push(String::from_utf8_lossy(&body).into_owned().into())?;
     connection.touch(gateway.clock.now());
@@ -53,7 +53,7 @@ pub(super) async fn post_to_connection(
 /// `GetConnection`.
 pub(super) async fn get_connection(State(gateway): State<Arc<Gateway>>, path: StageAndId) -> Result<Response, Refusal> {
     let id = gateway.addressed(path)?;
-    let connection = gateway.registry.get(&id).ok_or(Refusal::Gone)?;
+    let connection = gateway.reachable(&id).ok_or(Refusal::Gone)?;
     Ok(json_response(StatusCode::OK, description(&connection).to_string()))
 }
 
@@ -69,6 +69,13 @@ pub(super) async fn delete_connection(
 }
 
 impl Gateway {
+    /// The connection, unless chaos has it answer 410 for being young.
+    fn reachable(&self, id: &str) -> Option<Arc<Connection>> {
+        let connection = self.registry.get(id)?;
+        let age = self.clock.now() - connection.connected_at;
+        (!self.functions.chaos().hides(id, age)).then_some(connection)
+    }
+
     /// The connection id in a path of this stage. The router has decoded it, once.
     fn addressed(&self, path: StageAndId) -> Result<String, Refusal> {
         let Path((stage, id)) = path.map_err(|_| Refusal::InvalidId(String::new()))?;

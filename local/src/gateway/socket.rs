@@ -74,21 +74,24 @@ impl Socket {
     /// Serves the connection until something ends it.
     async fn converse(&mut self) -> End {
         loop {
+            // In a fixed order, so that a simulation goes the same way again. Writing comes before reading: what a client
+            // is owed is in a bounded queue, while it may send without end.
             tokio::select! {
-                (turn, incoming) = next_in_turn(&self.connection.turns, &mut self.inbox) => {
-                    if let Some(end) = self.receive(turn, incoming) {
-                        return end;
-                    }
+                biased;
+                () = is_closing(&mut self.closing) => {
+                    self.finish_invocations().await;
+                    return End::going_away();
                 }
+                () = self.connection.hang_up.notified() => return End::deleted(),
+                () = sleep_until(self.idle_at.min(self.expires_at)) => return End::going_away(),
                 written = self.outbox.step() => match written {
                     Ok(()) => self.not_idle(),
                     Err(_) => return End::lost(),
                 },
-                () = sleep_until(self.idle_at.min(self.expires_at)) => return End::going_away(),
-                () = self.connection.hang_up.notified() => return End::deleted(),
-                () = is_closing(&mut self.closing) => {
-                    self.finish_invocations().await;
-                    return End::going_away();
+                (turn, incoming) = next_in_turn(&self.connection.turns, &mut self.inbox) => {
+                    if let Some(end) = self.receive(turn, incoming) {
+                        return end;
+                    }
                 }
             }
         }
@@ -122,6 +125,7 @@ impl Socket {
             let mut all_turns = std::pin::pin!(turns.acquire_many(CONCURRENT_FRAMES));
             loop {
                 tokio::select! {
+                    biased;
                     _ = &mut all_turns => return,
                     written = self.outbox.step() => if written.is_err() { return },
                 }

@@ -40,7 +40,7 @@ impl History {
     /// The log as it is now. Every write passes the observer, so without a new call there is nothing new.
     pub(super) async fn read(&self) -> Result<MutexGuard<'_, Read>, ReadError> {
         let mut read = self.read.lock().await;
-        let (now, calls) = (Utc::now(), self.observer.last());
+        let (now, calls) = (events::time::now(), self.observer.last());
         match read.as_of {
             Some((_, last)) if last == calls => return Ok(read),
             // An event may come behind others by what a request or an append may take: 30 s. Twice that is on the safe side.

@@ -25,7 +25,7 @@ pub(super) fn tell(mut rows: Vec<Row>) -> Value {
 /// Whether the stored rows are what the log makes. Rows whose time is over may be gone or not.
 pub(super) fn same(stored: &[Row], mut made: BTreeMap<ConnectionId, Row>) -> bool {
     let retention = TimeDelta::from_std(Timing::default().view_retention).unwrap_or(TimeDelta::MAX);
-    let over = |row: &Row| row.ended_at().is_some_and(|at| at + retention < Utc::now());
+    let over = |row: &Row| row.ended_at().is_some_and(|at| at + retention < events::time::now());
     made.retain(|_, row| !over(row));
     let stored: HashMap<_, _> = stored.iter().filter(|row| !over(row)).map(|row| (&row.connection, row)).collect();
     stored.len() == made.len() && made.iter().all(|(id, row)| stored.get(id) == Some(&row))
