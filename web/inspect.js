@@ -9,7 +9,9 @@ import { $, avatar, hue, make, plural, short } from "./dom.js";
 import { Windowed } from "./window.js";
 
 const KEPT = 600; // notices and pushes kept, each
-const LANE = 22; // pixels
+const LANE = 24; // pixels, with a name
+const THIN = 8; // pixels, without
+const NAME = 50; // pixels, of a name's width
 const THUMB = 24; // pixels, as in inspect.css
 
 const events = []; // in the order of the log
@@ -31,7 +33,7 @@ const quote = (text) => `“${String(text).replace(/\s+/g, " ")}”`;
 const CLOSED = { 1000: "said goodbye", 1001: "left the page, or the server stopped", 1006: "gone without a word" };
 const WHY = { ended: "had left", gone: "was gone", refused: "was refused", unreachable: "could not be reached" };
 const counted = ({ delivered, gone, failed }) =>
-  [`pushed to ${plural(delivered, "connection")}`, gone > 0 && `${gone} gone`, failed > 0 && `${failed} failed`].filter(Boolean).join(", ");
+  [`sent out to ${plural(delivered, "connection")}`, gone > 0 && `${gone} gone`, failed > 0 && `${failed} failed`].filter(Boolean).join(", ");
 
 /** What an event says, in words: sign, its kind of sign, words. */
 const WORDS = {
@@ -68,6 +70,7 @@ function add(event) {
   let place = events.length;
   while (place > 0 && events[place - 1].place > event.place) place--;
   events.splice(place, 0, { ...event, key: event.place });
+  for (; place < events.length; place++) events[place].number = older + place + 1;
   return true;
 }
 
@@ -87,12 +90,14 @@ const log = new Windowed($("log"), $("events"), (event) => {
   const later = moment !== null && event.place > moment;
   const traced = traceOfEvent(event) === followed();
   const edge = moment === event.place;
-  return { signature: `${later}${traced}${edge}`, build: () => make("li", { className: edge ? "edge" : "" }, drawEvent(event, later, traced)) };
+  const cut = () => (edge ? make("p", { className: "cut" }, "The moment you chose. What follows has not happened yet.") : null);
+  return { signature: `${later}${traced}${edge}${event.number}`, build: () => make("li", {}, drawEvent(event, later, traced), cut()) };
 }, { estimate: 36 });
 
 function drawEvent(event, later, traced) {
   const [sign, kind, tells] = words(event);
   const node = make("button", { className: `row${later ? " later" : ""}${traced ? " traced" : ""}`, type: "button", ariaPressed: String(traced) },
+    make("span", { className: "number" }, event.number.toLocaleString()),
     make("time", { dateTime: event.at, title: day.format(Date.parse(event.at)) }, clock(event.at)),
     make("span", { className: `sign ${kind}`, ariaHidden: "true" }, sign),
     make("span", { className: "tells", dir: "auto" }, later ? make("span", { className: "hidden" }, "not yet: ") : "", tells),
@@ -124,6 +129,8 @@ function drawMoment() {
   $("when").textContent = event ? whenOf(event) : "";
   $("what").textContent = event ? `${moment === null ? "Last" : "Just then"}: ${words(event)[2]}` : older > 0 ? "What came before is not listed here." : "Nothing has happened yet. Nobody is here.";
   $("nothing").hidden = last > 0;
+  $("call").textContent = last > 0 ? "Drag the slider back and watch the list." : "Open the chat in another tab and watch.";
+  slider.disabled = last === 0;
   slider.setAttribute("aria-valuetext", `${$("count").textContent} ${$("what").textContent}`);
   $("back").disabled = count === 0;
   $("forth").disabled = moment === null;
@@ -145,43 +152,65 @@ function shape(name, attributes, text) {
   return node;
 }
 
+/** When each connection was here, in numbers of events. */
+function bars() {
+  const all = new Map();
+  events.forEach((event, index) => {
+    const connection = connectionOf(event);
+    if (!connection) return;
+    const bar = all.get(connection) ?? { connection, from: 0, to: Math.max(1, events.length) };
+    if (event.type === "ConnectionOpened") bar.from = index + 1;
+    else bar.to = index + 1;
+    all.set(connection, bar);
+  });
+  return [...all.values()];
+}
+
+/** Gives each bar a lane, one after the other where there is room; those that find none of the `most` are left out. */
+function inLanes(all, x, most) {
+  const ends = [];
+  const placed = all.filter((bar) => {
+    const free = ends.findIndex((end) => x(end) + 4 < x(bar.from));
+    bar.lane = free < 0 ? ends.length : free;
+    if (bar.lane < most) ends[bar.lane] = bar.to;
+    return bar.lane < most;
+  });
+  return [placed, ends.length];
+}
+
 /** Each connection a bar, each message a dot on its sender's: what the slider moves through. */
 function drawLanes() {
   const svg = $("lanes");
   const { clientWidth: width, clientHeight: height } = svg;
-  const last = Math.max(1, events.length);
-  const x = (count) => THUMB / 2 + (count / last) * (width - THUMB);
-  const bars = new Map();
-  events.forEach((event, index) => {
-    const connection = connectionOf(event);
-    if (!connection) return;
-    const bar = bars.get(connection) ?? { connection, from: 0, to: last };
-    if (event.type === "ConnectionOpened") bar.from = index + 1;
-    else bar.to = index + 1;
-    bars.set(connection, bar);
+  const x = (count) => THUMB / 2 + (count / Math.max(1, events.length)) * (width - THUMB);
+  const [placed, count] = inLanes(bars(), x, Math.floor(height / THIN));
+  const step = height / Math.max(3, count);
+  const roomy = step >= LANE - 2;
+  const [thick, dot] = roomy ? [10, 4.5] : [step * 0.6, 2.5];
+  const middle = (lane) => (lane + (roomy ? 0.7 : 0.5)) * step;
+  const drawn = placed.map(({ connection, from, to, lane }) => {
+    const place = { x: x(from), y: middle(lane) - thick / 2, width: Math.max(2, x(to) - x(from)), height: thick };
+    return shape("rect", { class: `lane hue-${hue(connection)}`, rx: thick / 2, ...place });
   });
-  const lanes = [...bars.values()].slice(-Math.max(1, Math.floor(height / LANE)));
-  const lane = new Map(lanes.map(({ connection }, index) => [connection, index]));
-  const step = height / Math.max(3, lanes.length);
-  const middle = (index) => (index + 0.7) * step;
-  const drawn = lanes.map(({ connection, from, to }, index) => {
-    const [y, h] = [middle(index) - 5, 10];
-    return shape("rect", { class: `lane hue-${hue(connection)}`, x: x(from), y, width: Math.max(2, x(to) - x(from)), height: h, rx: 5 });
-  });
+  const laneOf = new Map(placed.map(({ connection, lane }) => [connection, lane]));
   const gap = Math.ceil(events.length / 400); // so that dots stay dots
   events.forEach((event, index) => {
-    const y = lane.get(event.data?.from);
-    if (!event.type.startsWith("Message") || !event.data.text || y === undefined || index % gap) return;
+    const lane = laneOf.get(event.data?.from);
+    if (!isMessage(event) || lane === undefined || index % gap) return;
     const traced = event.id === followed() ? " traced" : "";
-    drawn.push(shape("circle", { class: `dot${traced}`, cx: x(index + 1), cy: middle(y), r: 4.5 }));
+    drawn.push(shape("circle", { class: `dot${traced}`, cx: x(index + 1), cy: middle(lane), r: dot }));
   });
   const at = x(reached());
   drawn.push(shape("rect", { class: "future", x: at + 6, y: 0, width: Math.max(0, width - at - 6), height }));
   drawn.push(shape("line", { class: "line", x1: at, x2: at, y1: 0, y2: height }));
-  lanes.forEach(({ connection, from }, index) => {
-    const left = x(from) < width - 70;
-    drawn.push(shape("text", { class: "lane-name", x: left ? x(from) + 2 : width - 4, y: middle(index) - 8, "text-anchor": left ? "start" : "end" }, short(connection)));
-  });
+  // A name stands above its bar or, where lanes are narrow, before it; and not at all where another one is in its way.
+  const taken = [];
+  for (const { connection, from, to, lane } of step > 12 ? placed : []) {
+    const left = roomy ? Math.min(x(from) + 2, width - NAME) : x(from) - NAME;
+    const name = { class: "lane-name", x: left, y: middle(lane) + (roomy ? -8 : 4) };
+    if (left >= (taken[lane] ?? 0)) drawn.push(shape("text", name, short(connection)));
+    taken[lane] = roomy ? left + NAME : x(to);
+  }
   svg.replaceChildren(...drawn);
 }
 
@@ -225,14 +254,22 @@ function drawView({ live, ended, rows, same_as_log }, wanted) {
   $("rows").replaceChildren(...(cards.length > 0 ? cards : [make("li", { className: "none" }, "Nobody was here yet.")]));
 }
 
+/** How the list was made, and what the last event did to it. */
 function howMade(wanted, event, touched, same) {
   const how = (className, text) => make("span", { className }, text);
+  const all = plural(older + reached(), "event");
   if (wanted === null) {
-    return same ? how("same", "As stored. Worked out again from all events: the same.") : how("", "As stored; the newest events are on their way to it.");
+    return same ? how("same", `As kept by the chat. Worked out again from all ${all}: the same.`) : how("", "As kept by the chat; the newest events are on their way to it.");
   }
   if (wanted === "") return how("past", "Before the first event.");
-  const nothing = event && !touched ? "; the last one changes nothing here" : "";
-  return how("past", `Worked out from the first ${plural(older + reached(), "event")}${nothing}.`);
+  return how("past", `Worked out from the first ${all}. ${effect(event, touched)}`);
+}
+
+function effect(event, touched) {
+  if (!event) return "";
+  const number = `Event ${event.number.toLocaleString()}`;
+  if (!touched) return `${number} changes nothing here.`;
+  return event.type === "ConnectionOpened" ? `${number} put ${short(touched)} on the list.` : `${number} took ${short(touched)} off it.`;
 }
 
 // The way of one event
@@ -260,7 +297,7 @@ function drawWay() {
   if (first && isMessage(first)) step(Date.parse(first.at), "Frame", "reaches the gateway");
   for (const event of own) {
     const outcome = event !== first;
-    step(appended.get(event.id) ?? Date.parse(event.at), outcome ? "Outcome" : "Event", `${event.type} is in the log`, event.type === "MessageUndeliverable");
+    step(loggedAt(event, trace, outcome), outcome ? "Outcome" : "Event", `${event.type} is in the log`, event.type === "MessageUndeliverable");
   }
   for (const { at, notice, detail, failed } of notices) {
     if (traceOf(detail) === trace) step(at, "Notice", `${notice} ${failed ? `refused: ${failed}` : "is on the bus"}`, Boolean(failed));
@@ -277,6 +314,12 @@ function drawWay() {
     const passed = index === 0 ? clock(at) : `+${after < 10_000 ? `${after.toFixed(after < 100 ? 1 : 0)} ms` : `${(after / 1000).toFixed(1)} s`}`;
     return make("li", { className: bad ? "bad" : "" }, make("strong", {}, title), make("span", { className: "after" }, passed), make("span", {}, detail));
   }));
+}
+
+/** When the event was in the log: when the append was answered or, if that was sooner, its notice was on the bus. */
+function loggedAt(event, trace, outcome) {
+  const caused = notices.find(({ notice, detail }) => traceOf(detail) === trace && (notice === "receipt") === outcome);
+  return Math.min(appended.get(event.id) ?? Date.parse(event.at), caused?.at ?? Infinity);
 }
 
 const kindOfPush = ({ frame, status }) => `${frame?.type ?? "frame"} ${status}`;

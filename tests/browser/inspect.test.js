@@ -31,14 +31,14 @@ test("the slider shows who was here at any moment, as the events make it", async
   const bob = await Person.join(pages, own);
   await bob.page.close();
   await event(page, `${bob.name} left`).waitFor();
-  await page.getByText("Worked out again from all events: the same.").waitFor();
+  await page.getByText(/Worked out again from all \d+ events: the same\./).waitFor();
   await page.getByText("1 here, 1 gone").waitFor();
 
   const slider = page.locator("#slider");
   const last = Number(await slider.getAttribute("max"));
   const at = async (count) => {
     await slider.fill(String(count));
-    await page.getByText(count === last ? "As stored." : count === 0 ? "Before the first event." : `the first ${count} event`).waitFor();
+    await page.getByText(count === last ? "As kept by the chat." : count === 0 ? "Before the first event." : `the first ${count} event`).waitFor();
     const cards = await rows(page).allTextContents();
     return Object.fromEntries(cards.map((text) => [text.slice(2, 8), /here|just came/.test(text.slice(-9))]));
   };
@@ -54,11 +54,55 @@ test("the slider shows who was here at any moment, as the events make it", async
   // Stays at its moment while the log grows.
   await ada.say("more words");
   await event(page, "more words").waitFor();
-  await event(page, "pushed to 1 connection").nth(1).waitFor();
+  await event(page, "sent out to 1 connection").nth(1).waitFor();
   assert.equal(await slider.inputValue(), String(came));
   assert.match(await event(page, "more words").getAttribute("class"), /later/);
   await page.getByRole("button", { name: "Now" }).click();
-  await page.getByText("As stored.").waitFor();
+  await page.getByText("As kept by the chat.").waitFor();
+  await pages.close();
+  await own.kill();
+});
+
+test("dragged with the mouse, each step says what it changes, and the log shows what has not happened yet", async () => {
+  const own = await Server.start();
+  const pages = new Pages();
+  const [ada, bob] = [await Person.join(pages, own), await Person.join(pages, own)];
+  await ada.say("not a change");
+  await bob.sees("not a change");
+  await bob.page.close();
+  const page = await inspect(pages, own);
+  await event(page, `${bob.name} left`).waitFor();
+  await event(page, "sent out to 2 connections").waitFor();
+  const count = Number(await page.locator("#slider").getAttribute("max"));
+  const numbers = await page.locator("#events .number").allTextContents();
+  assert.deepEqual(numbers, Array.from({ length: count }, (_, index) => String(index + 1)));
+  const told = await page.locator("#events .tells").allTextContents();
+  const place = (text) => told.findIndex((one) => one.includes(text)) + 1;
+  const { x, y, width, height } = await page.locator("#slider").boundingBox();
+  const middle = y + height / 2;
+  const dragTo = (number) => page.mouse.move(x + 12 + (number / count) * (width - 24), middle, { steps: 4 });
+  await dragTo(count);
+  await page.mouse.down();
+  for (const [text, effect] of [
+    [`${bob.name} left`, `took ${bob.name} off it.`],
+    ["not a change", "changes nothing here."],
+    [`${bob.name} came`, `put ${bob.name} on the list.`],
+    [`${ada.name} came`, `put ${ada.name} on the list.`],
+  ]) {
+    const number = place(text);
+    await dragTo(number);
+    if (number === count) {
+      await page.getByText("As kept by the chat.").waitFor();
+      continue;
+    }
+    await page.getByText(`Event ${number} ${effect}`).waitFor();
+    assert.equal(await page.locator("#events .later").count(), count - number);
+    const cut = page.locator("#events > li").filter({ hasText: "What follows has not happened yet." });
+    assert.equal(await cut.locator(".number").textContent(), String(number));
+  }
+  await dragTo(0);
+  await page.getByText("Nobody was here yet.").waitFor();
+  await page.mouse.up();
   await pages.close();
   await own.kill();
 });
@@ -148,7 +192,7 @@ test("the slider, the steps and the events work by keyboard", async () => {
     assert.equal(await id(), button);
   }
   await keyboard.press("Enter");
-  await page.getByText("As stored.").waitFor();
+  await page.getByText("As kept by the chat.").waitFor();
   await keyboard.press("Tab");
   assert.equal(await id(), "log");
   await keyboard.press("Tab");

@@ -34,13 +34,14 @@ test("the README's pictures", async () => {
   await ada.page.screenshot({ path: picture("chat") });
 
   await bob.page.close();
-  const page = await pages.open(`${server.page}inspect`, { ...options, viewport: { width: 960, height: 680 } });
+  const page = await pages.open(`${server.page}inspect`, { ...options, viewport: { width: 960, height: 820 } });
   await page.locator("#events .row", { hasText: `${bob.name} left` }).waitFor();
   await page.locator("#events .row", { hasText: "Psst, coffee?" }).click();
   const told = await page.locator("#events .tells").allTextContents();
   await page.locator("#slider").fill(String(told.findIndex((text) => text === `${eve.name} came`) + 1));
   await page.getByText("just came").waitFor();
   await page.evaluate(() => document.activeElement.blur() ?? scrollTo(0, 0));
+  await page.mouse.move(0, 0);
   await page.screenshot({ path: picture("inspect") });
   await pages.close();
   for (const name of ["chat", "inspect"]) console.log(`${picture(name)}: ${statSync(picture(name)).size.toLocaleString("en")} bytes`);
