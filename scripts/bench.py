@@ -26,6 +26,7 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 # The commands of each part, in the order of the table.
 PARTS = {
     "replay": [["cargo", "bench", "-q", "-p", "tests", "--bench", "replay"]],
+    "growth": [["cargo", "bench", "-q", "-p", "tests", "--bench", "growth"]],
 }
 
 

@@ -63,6 +63,8 @@ STEPS = [
         [tools.CARGO_DENY, "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
         install=tools.install_cargo_deny,
     ),
+    Step("cost", "lint", [sys.executable, "scripts/cost.py", "--check"], count=count_checks),
+    Step("scale", "lint", [sys.executable, "scripts/scale.py", "--check"], count=count_checks),
     Step("cargo test", "test", ["cargo", "test", "--workspace", "--no-fail-fast"], count=count_cargo_test),
     Step(
         "wscat",

@@ -38,6 +38,10 @@ pub struct Timing {
     /// How long one `post` invocation keeps trying before it hands the rest to a fresh notice.
     pub push_budget: Duration,
 
+    /// A planner of a broadcast publishes a page of 500 this often: 10,000 pushes a second, what API Gateway takes from an
+    /// account unless it was asked for more.
+    pub page_interval: Duration,
+
     /// How often `manage` sweeps the live connections.
     pub sweep_interval: Duration,
     /// Rows of ended connections are kept this long after the end.
@@ -75,6 +79,7 @@ impl Default for Timing {
             push_backoff: Duration::from_millis(100),
             push_backoff_max: Duration::from_secs(3),
             push_budget: Duration::from_secs(20),
+            page_interval: Duration::from_millis(50),
             sweep_interval: Duration::from_secs(300),
             view_retention: Duration::from_secs(7 * 24 * 3600),
             idle_limit: Duration::from_secs(600),

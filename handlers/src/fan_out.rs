@@ -1,7 +1,10 @@
 //! `post`, the part for broadcasts: who hears it, and in which pages.
 //!
 //! Up to 500 are pushed to at once. A larger audience is only planned: pages of 500 ids go out as `deliver` notices, and
-//! a `deliver` pushes exactly its ids and never plans. So a notice that comes again repeats, and never multiplies.
+//! a `deliver` pushes exactly its ids and never plans. So a notice that comes again repeats, and never multiplies. Pages go
+//! out as fast as the gateway takes pushes, and no faster: what it refuses would be missing to everybody else (docs/adr/0009).
+
+use std::time::Duration;
 
 use std::time::Duration;
 
@@ -28,14 +31,16 @@ use crate::{
 
 /// Connections of a page: at 64 in flight and 10 ms a push, one invocation is done in about 80 ms.
 const PAGE: usize = 500;
+/// Pages that go out at once: together they are the 5,000 requests an account's bucket holds when it is full.
+const BURST: u32 = 10;
 
 impl Post {
     /// Pushes to everyone whose connection opened no later than the message was sent, or plans to.
     pub(crate) async fn broadcast(&self, broadcast: Broadcast, context: &Context) -> Result<String, Fault> {
         let Broadcast { said, resume } = broadcast;
-        let resumed = resume.is_some();
+        let (started, resumed) = (tokio::time::Instant::now(), resume.is_some());
         let Resume { cursor, page } = resume.unwrap_or(Resume { cursor: Cursor::default(), page: 0 });
-        let mut plan = Plan { said, page, audience: Vec::new() };
+        let (mut plan, first) = (Plan { said, page, audience: Vec::new() }, page);
         let mut cursor = Some(cursor);
         while let Some(from) = cursor.take() {
             let live = self.live(from, context).await?;
@@ -43,6 +48,7 @@ impl Post {
             plan.audience.extend(in_time.map(|live| live.connection));
             cursor = live.next;
             self.publish(plan.full_pages()).await?;
+            tokio::time::sleep_until(started + due(plan.page - first, resumed, self.timing.page_interval)).await;
             if let Some(cursor) = cursor.take_if(|_| time_left(context) < self.timing.deadline_margin) {
                 return self.hand_on(plan, cursor).await;
             }
@@ -144,6 +150,12 @@ impl Plan {
     }
 }
 
+/// When the page after these may go out, since the planner began. One that goes on finds the bucket empty.
+fn due(published: u32, resumed: bool, interval: Duration) -> Duration {
+    let burst = if resumed { 0 } else { BURST };
+    interval * (published + 1).saturating_sub(burst)
+}
+
 fn with(fates: &[(ConnectionId, Fate)], wanted: Fate) -> Vec<ConnectionId> {
     fates.iter().filter(|(_, fate)| *fate == wanted).map(|(connection, _)| connection.clone()).collect()
 }
@@ -160,5 +172,23 @@ fn count(fates: &[(ConnectionId, Fate)], page: u32, attempt: u32) -> BroadcastDe
         delivered: count(|fate| fate == Fate::Delivered),
         gone: count(|fate| matches!(fate, Fate::Ended | Fate::Gone)),
         failed: count(if attempt < ATTEMPTS { given_up } else { last_given_up }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_ten_pages_go_out_at_once_and_then_one_each_interval() {
+        let interval = Duration::from_millis(50);
+        let due = |published| due(published, false, interval);
+        assert!((0..BURST).all(|published| due(published) == Duration::ZERO));
+        assert_eq!([10, 11, 200].map(due), [50, 100, 9550].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_planner_that_goes_on_has_no_burst() {
+        assert_eq!(due(0, true, Duration::from_millis(50)), Duration::from_millis(50));
     }
 }

@@ -10,7 +10,7 @@ use serde_dynamo::Item;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Chaos, Faults, Holder, StartError, aws,
+    Chaos, Faults, Holder, Meter, StartError, aws,
     folder::Folder,
     observer::Observer,
     runtime::{address, listen, sdk_config, serve},
@@ -45,6 +45,7 @@ impl Archive {
             Faults::default(),
             Chaos::default(),
             Observer::default(),
+            Meter::default(),
         );
         let stop = CancellationToken::new();
         serve(&TaskTracker::new(), listener, router, &stop);

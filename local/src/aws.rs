@@ -19,6 +19,7 @@ use crate::{
     bus::EventBridge,
     chaos::Chaos,
     faults::{Effect, Faults, fail_entries, spare_entries},
+    meter::{Meter, measure},
     observer::{Observer, observe},
     tables::Tables,
 };
@@ -40,6 +41,7 @@ pub(crate) fn router(
     faults: Faults,
     chaos: Chaos,
     observer: Observer,
+    meter: Meter,
 ) -> Router {
     Router::new()
         .route("/", post(target))
@@ -48,6 +50,7 @@ pub(crate) fn router(
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state((faults, chaos), strike))
         .layer(from_fn_with_state(observer, observe))
+        .layer(from_fn_with_state(meter, measure))
         .layer(from_fn(guard))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
 use crate::{
-    Chaos, Faults, Functions, Holder, StartError, aws,
+    Chaos, Faults, Functions, Holder, Meter, StartError, aws,
     bus::{BUS, EventBridge},
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
@@ -55,6 +55,8 @@ pub struct Options {
     pub faults: Faults,
     /// A share of everything going wrong, for tests and for the curious.
     pub chaos: Chaos,
+    /// Counts what crosses that wire, for tests and benches.
+    pub meter: Meter,
 }
 
 /// Where the data is.
@@ -76,6 +78,7 @@ impl Default for Options {
             timing: Timing::default(),
             faults: Faults::default(),
             chaos: Chaos::default(),
+            meter: Meter::default(),
         }
     }
 }
@@ -256,7 +259,7 @@ pub(crate) struct Assembled {
 
 /// Puts the parts together. Nothing runs yet.
 pub(crate) fn assemble(options: Options, place: Place) -> Assembled {
-    let Options { timing, faults, chaos, .. } = options;
+    let Options { timing, faults, chaos, meter, .. } = options;
     let Place { public, settings, sdk, tables, store, folder } = place;
     let functions = Arc::new(deploy(&settings, &sdk, &chaos));
     let gateway = Gateway::new(gateway_config(public), functions.clone(), timing.clone());
@@ -266,7 +269,7 @@ pub(crate) fn assemble(options: Options, place: Place) -> Assembled {
     let stop_serving = CancellationToken::new();
     let management = gateway.management_router();
     let aws_router =
-        aws::router(tables.clone(), Some(bus.clone()), management, faults, chaos.clone(), observer.clone());
+        aws::router(tables.clone(), Some(bus.clone()), management, faults, chaos.clone(), observer.clone(), meter);
     let inspect = inspect(&settings, &sdk, store.clone(), observer, stop_serving.clone());
     let public_router = gateway.public_router().merge(page::router(format!("/{STAGE}"))).merge(inspect.router());
     let (progress, watched) = watch::channel(Progress::default());

@@ -9,6 +9,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
         Error, Message,
+        client::IntoClientRequest,
         protocol::frame::{
             CloseFrame, Frame,
             coding::{Data, OpCode},
@@ -31,13 +32,13 @@ pub struct Client {
 
 impl Client {
     /// Opens a connection without waiting for the welcome.
-    pub async fn open(url: &str) -> Result<Client, Error> {
+    pub async fn open(url: impl IntoClientRequest + Unpin) -> Result<Client, Error> {
         let (socket, _) = timeout(PATIENCE, connect_async(url)).await.expect("the handshake was never answered")?;
         Ok(Client { id: String::new(), socket, unread: Vec::new() })
     }
 
     /// Opens a connection and waits for its welcome.
-    pub async fn welcomed(url: &str) -> Client {
+    pub async fn welcomed(url: impl IntoClientRequest + Unpin) -> Client {
         let mut client = Client::open(url).await.expect("connecting");
         let welcome = client.expect("welcome").await;
         client.id = welcome["connection"].as_str().expect("the welcome names the connection").to_owned();

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a panic is how a test fails
 #![allow(clippy::missing_panics_doc)]
 
+pub mod audience;
 mod client;
 mod generator;
+pub mod ledger;
 pub mod simulation;
 mod stage;
 
