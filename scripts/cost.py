@@ -157,8 +157,9 @@ def bill_of(counts, name):
             bill.add("index live", "write", counted.get("index_write", 0))
             waiting(bill, "view", "projector", counted["calls"])
         elif call.startswith("PostToConnection"):
-            bill.add("gateway", "message", counted["parts"])
-            bill.add("gateway", "out_gb", counted["bytes"] / 1e9)
+            if call == "PostToConnection":  # and not one that was refused
+                bill.add("gateway", "message", counted["parts"])
+                bill.add("gateway", "out_gb", counted["bytes"] / 1e9)
             pages = -(-counted["calls"] // assumed("page"))
             in_page = -(-counted["calls"] // pages)
             waiting(bill, "functions", "post", pages * -(-in_page // assumed("in_flight")))
