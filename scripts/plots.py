@@ -126,7 +126,11 @@ def table(measured):
         calls = [of[size]["calls"] for size in sizes]
         rows.append([name] + [milliseconds(of[size]["cpu_ms"]) for size in sizes] + [" · ".join(f"{c:,}" for c in calls) if any(calls) else "–"])
     head = ["processor time of one, ms, at"] + [f"{size:,}" for size in sizes] + ["calls, at each"]
-    return generated.table(head, rows) + f"\n\nMeasured {measured['at'][:10]}: {measured['machine']}."
+    pictures = [
+        "![Processor time of one operation against how many are there](images/growth-cpu.svg)",
+        "![Calls to AWS of one operation against how many are there](images/growth-calls.svg)",
+    ]
+    return "\n\n".join([generated.table(head, rows), f"Measured {measured['at'][:10]}: {measured['machine']}.", *pictures])
 
 
 def main():

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use std::time::Duration;
-
 use events::{
     ConnectionId,
     delivery::{self, BroadcastDelivered},
