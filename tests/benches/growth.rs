@@ -244,7 +244,7 @@ fn processor_time() -> Duration {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc, so Linux").flatten();
     let spent = tasks.filter_map(|task| {
         let schedule = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        schedule.split_whitespace().next()?.parse().ok()
+        schedule.split_whitespace().next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(spent.sum())
 }
