@@ -13,9 +13,11 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use tests::simulation::{Report, Scenario, play, play_scenario};
+use local::{Calls, Plan};
+use tests::simulation::{Likes, Report, Scenario, play, play_scenario};
 
 /// What `make test` plays.
 const SEEDS: Range<u64> = 0..200;
@@ -87,6 +89,21 @@ fn without_faults_every_promise_holds_and_nothing_strikes() {
         assert_eq!(report.mishaps, BTreeMap::new());
         assert!(report.frames > 0);
     }
+}
+
+#[test]
+fn what_does_not_arrive_is_noticed() {
+    let no_push = Calls { refuse: 1.0, ..Calls::default() };
+    let calm = Scenario::calm(3);
+    let scenario = Scenario {
+        plan: Plan { calls: [("PostToConnection".to_owned(), no_push)].into(), ..calm.plan },
+        // Longer than the retry ladder, and said to be shorter.
+        chaos: Duration::from_secs(900),
+        likes: Likes { broadcast: 1, leave: 0, ..calm.likes },
+        ..calm
+    };
+    let wrong = play_scenario(&scenario).wrong.expect("nothing was wrong");
+    assert!(wrong.starts_with("2: "), "{wrong}");
 }
 
 #[derive(Default)]

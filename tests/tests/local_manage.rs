@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::{Client, Stage, quick};
 
 fn sweeping(early_gone: Duration) -> Timing {
-    Timing { early_gone, sweep_interval: Duration::from_millis(50), ..quick() }
+    Timing { early_gone, sweep_interval: Duration::from_millis(250), ..quick() }
 }
 
 async fn end_of(stage: &Stage, connection: &str) -> Option<Event> {

@@ -239,8 +239,8 @@ impl Aftermath {
             },
             Some("broadcast") => match self.event(frame) {
                 Some(event) if event.stream == conversation::lobby() => {
-                    let came = own.and_then(|id| self.opened.get(id));
-                    (came.is_none_or(|came| *came > event.at)).then_some("said before it came")
+                    let came_later = |id| self.opened.get(id).is_none_or(|came| *came > event.at);
+                    own.is_some_and(came_later).then_some("said before it came")
                 }
                 _ => Some("nobody said that"),
             },
@@ -343,6 +343,8 @@ pub async fn nothing_is_left(runtime: &Runtime, aftermath: &Aftermath) -> Verdic
     if let Some((function, record)) = runtime.given_up().first() {
         return Err(format!("5: {function} gave up {record}"));
     }
+    // The schedule may have begun a sweep since.
+    runtime.idle().await;
     let owed = runtime.owed();
     if owed > 0 {
         return Err(format!("5: {owed} invocations are owed"));

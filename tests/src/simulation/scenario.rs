@@ -59,13 +59,13 @@ impl Scenario {
         let chaos = if inside_the_ladder { dice.between(10, 50) } else { dice.between(90, 400) };
         // Large crowds say less: what a broadcast costs is people times people.
         let people = match dice.below(100) {
-            0..=67 => dice.between(2, 7),
-            68..=95 => dice.between(8, 16),
+            0..=77 => dice.between(2, 6),
+            78..=97 => dice.between(7, 12),
             _ => dice.between(40, 100),
         };
         let actions = match people {
-            0..=7 => dice.between(3, 10),
-            8..=16 => dice.between(1, 3),
+            0..=6 => dice.between(3, 9),
+            7..=12 => dice.between(1, 3),
             _ => 1,
         };
         let storms =
