@@ -5,6 +5,7 @@
  * where it is when something above it appears, leaves or turns out to be of another height; at the end, it follows the end.
  */
 
+const ANIMATION = 400; // milliseconds that a key's smooth scroll may last
 const MARGIN = 600; // pixels beyond the visible part, so that a fast scroll meets no gap
 
 export class Windowed {
@@ -14,14 +15,18 @@ export class Windowed {
    */
   constructor(scroller, list, draw, { estimate = 48, scrolled = () => {} } = {}) {
     Object.assign(this, { scroller, list, draw, estimate, scrolled });
-    this.items = [];
+    this.items = this.measured = [];
     this.tops = [0];
     this.heights = new Map();
     this.nodes = new Map();
     this.atEnd = true;
     this.anchor = null; // the first item in view, and how far above the view's top it begins
+    this.place = 0; // where the scroller was when that was noted
+    this.heldUntil = 0; // a key's scroll that is still on its way does not count until then
     this.due = 0;
     scroller.addEventListener("scroll", () => this.#scroll(), { passive: true });
+    scroller.addEventListener("keydown", (event) => this.#key(event));
+    for (const type of ["wheel", "pointerdown"]) scroller.addEventListener(type, () => (this.heldUntil = 0), { passive: true });
     new ResizeObserver(() => this.#resize()).observe(scroller);
   }
 
@@ -51,11 +56,28 @@ export class Windowed {
   }
 
   #scroll() {
-    const { scrollTop, clientHeight, scrollHeight } = this.scroller;
-    this.atEnd = scrollTop + clientHeight >= scrollHeight - 8;
-    this.#note();
+    this.#look();
     this.due ||= requestAnimationFrame(() => this.#layout());
     this.scrolled(this.atEnd);
+  }
+
+  /** Takes note of where the reader has scrolled. An animated scroll is ahead of its events, so layouts look, too. */
+  #look() {
+    const { scrollTop, clientHeight, scrollHeight } = this.scroller;
+    if (scrollTop === this.place || performance.now() < this.heldUntil) return;
+    this.atEnd = scrollTop + clientHeight >= scrollHeight - 8;
+    this.#note();
+  }
+
+  /** The browser would aim for where the first or the last item is taken to be, and they move as heights are measured. */
+  #key(event) {
+    this.heldUntil = 0;
+    if (!["Home", "End"].includes(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    event.preventDefault();
+    this.atEnd = event.key === "End";
+    this.anchor = this.items.length > 0 ? { key: this.items[0].key, above: 0 } : null;
+    this.heldUntil = performance.now() + ANIMATION;
+    this.show(this.items);
   }
 
   #resize() {
@@ -67,6 +89,7 @@ export class Windowed {
 
   #layout() {
     this.due = 0;
+    this.#look();
     // New nodes change heights, and heights the range: it settles at once, or after another look.
     for (let look = 0; look < 4 && this.#draw(); look++);
     this.#note();
@@ -130,6 +153,7 @@ export class Windowed {
 
   #measure() {
     this.wanted = this.scroller.scrollTop;
+    this.measured = this.items; // what `tops` is about
     this.tops = new Array(this.items.length + 1);
     let top = 0;
     for (let index = 0; index < this.items.length; index++) {
@@ -145,7 +169,7 @@ export class Windowed {
   }
 
   #indexAt(top) {
-    let [low, high] = [0, this.items.length];
+    let [low, high] = [0, this.measured.length];
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.tops[middle + 1] <= top) low = middle + 1;
@@ -157,8 +181,9 @@ export class Windowed {
   /** Remembers what is in view, so that it can stay there. */
   #note() {
     const { scrollTop } = this.scroller;
+    this.place = scrollTop;
     const index = this.#indexAt(scrollTop);
-    const item = this.items[index];
+    const item = this.measured[index];
     this.anchor = item ? { key: item.key, above: scrollTop - this.tops[index] } : null;
   }
 }

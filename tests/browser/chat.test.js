@@ -393,6 +393,17 @@ test("of 5,000 messages, out of order and repeated, all can be read in order and
   assert.ok(most < 120, `${most} messages were in the page`);
   await page.keyboard.press("End");
   await until(page, async () => (await numbers()).at(-1) === COUNT - 1, "the end again");
+  const scrollTop = () => page.evaluate(() => document.getElementById("messages").scrollTop);
+  // A key moves by most of a screen, smoothly: nothing holds it back on its way.
+  const [end, screen] = [await scrollTop(), await page.evaluate(() => document.getElementById("messages").clientHeight)];
+  for (let pages = 1; pages <= 3; pages++) {
+    await page.keyboard.press("PageUp");
+    await until(page, async () => end - (await scrollTop()) > (pages - 0.5) * screen, `page ${pages} up`);
+  }
+  await page.keyboard.press("Home");
+  await until(page, async () => (await numbers())[0] === 0 && (await scrollTop()) === 0, "the beginning");
+  await page.keyboard.press("End");
+  await until(page, async () => (await numbers()).at(-1) === COUNT - 1, "the end once more");
   await pages.close();
 });
 
