@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use local::{Chaos, Data, Options, Plan, Runtime};
+use local::{Chaos, Data, Mode, Options, Plan, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use crate::source;
@@ -35,9 +35,42 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     chaos: Option<PathBuf>,
 
+    /// Where the functions run: in this process, or each invocation in a process of its own, as on Lambda
+    #[arg(long, value_enum, default_value_t = Functions::InProcess, value_name = "WHERE")]
+    functions: Functions,
+
+    /// The program of --functions processes [default: bootstrap, beside webchat]
+    #[arg(long, value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+
+    /// Lambda's reserved concurrency of each function: more invocations at once are throttled [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: Option<u16>,
+
     /// What to log to stderr, such as info or handlers=debug,local=info
     #[arg(long, default_value = "warn", value_name = "FILTER")]
     log: String,
+}
+
+/// Where the functions run.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Functions {
+    InProcess,
+    Processes,
+}
+
+impl Args {
+    fn mode(&self) -> Result<Mode> {
+        if self.functions == Functions::InProcess {
+            return Ok(Mode::InProcess);
+        }
+        let beside = || -> std::io::Result<PathBuf> {
+            let program = format!("bootstrap{}", std::env::consts::EXE_SUFFIX);
+            Ok(std::env::current_exe()?.with_file_name(program))
+        };
+        let bootstrap = self.bootstrap.clone().map_or_else(beside, Ok).context("finding this program's folder")?;
+        Ok(Mode::Processes { bootstrap })
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<u8> {
@@ -49,11 +82,20 @@ pub(crate) fn run(args: Args) -> Result<u8> {
 
 async fn serve(args: Args) -> Result<u8> {
     let plan = args.chaos.as_deref().map(plan).transpose()?;
+    let mode = args.mode()?;
     let data = if args.memory { Data::Memory } else { Data::Folder(source::folder(args.data)?) };
     let mut interrupted = Interrupt::new()?;
-    let options = Options { bind: args.bind, port: args.port, data: data.clone(), ..Options::default() };
     let chaos = Chaos::new(plan.clone().unwrap_or_default());
-    let runtime = Runtime::start(Options { chaos: chaos.clone(), ..options }).await?;
+    let options = Options {
+        bind: args.bind,
+        port: args.port,
+        data: data.clone(),
+        functions: mode,
+        concurrency: args.concurrency.map(usize::from),
+        chaos: chaos.clone(),
+        ..Options::default()
+    };
+    let runtime = Runtime::start(options).await?;
     if let Some(plan) = &plan {
         println!("chaos is on, seed {}", plan.seed);
     }

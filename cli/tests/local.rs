@@ -149,6 +149,15 @@ async fn a_file_that_is_no_database_is_one_clear_line() {
 }
 
 #[tokio::test]
+async fn a_bootstrap_that_is_not_there_is_one_clear_line_that_says_how_to_make_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("bootstrap");
+    let missing = missing.to_str().unwrap();
+    let line = refused(&["--memory", "--port", "0", "--functions", "processes", "--bootstrap", missing]).await;
+    assert!(line.contains(missing) && line.contains("cargo build -p handlers"), "{line}");
+}
+
+#[tokio::test]
 async fn a_log_filter_that_is_none_is_one_clear_line() {
     let line = refused(&["--memory", "--port", "0", "--log", "handlers=loud"]).await;
     assert!(line.contains("--log handlers=loud"), "{line}");

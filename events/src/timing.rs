@@ -55,6 +55,10 @@ pub struct Timing {
     pub integration_timeout: Duration,
     /// Lambda: waits before the second and the third attempt of an asynchronous invocation.
     pub async_retries: [Duration; 2],
+    /// Lambda: first wait after a throttled asynchronous invocation; doubles up to `throttle_retry_max`.
+    pub throttle_retry: Duration,
+    /// Lambda: longest wait after a throttled asynchronous invocation.
+    pub throttle_retry_max: Duration,
     /// Stream mapping: first wait after a failed batch; doubles up to `batch_retry_max`.
     pub batch_retry: Duration,
     /// Stream mapping: longest wait after a failed batch.
@@ -86,6 +90,8 @@ impl Default for Timing {
             connection_limit: Duration::from_secs(2 * 3600),
             integration_timeout: Duration::from_secs(29),
             async_retries: [Duration::from_secs(60), Duration::from_secs(120)],
+            throttle_retry: Duration::from_secs(1),
+            throttle_retry_max: Duration::from_secs(300),
             batch_retry: Duration::from_secs(1),
             batch_retry_max: Duration::from_secs(60),
             record_max_age: Duration::from_secs(6 * 3600),

@@ -457,7 +457,7 @@ async fn manage_records_connections_that_are_lost_and_repairs_rows_that_do_not_s
 async fn a_handler_nobody_knows_ends_the_process_with_one_line_that_says_so() {
     let runtime = start().await;
     let api = RuntimeApi::start().await.unwrap();
-    let ended = run_to_end(variables("sing", &api, &runtime)).await;
+    let ended = run_to_end(variables("sing", &api.environment(), &runtime)).await;
     assert!(!ended.status.success());
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
@@ -470,7 +470,7 @@ async fn a_missing_variable_ends_the_process_with_one_line_that_names_it() {
     let runtime = start().await;
     let api = RuntimeApi::start().await.unwrap();
     for (name, _) in handlers::VARIABLES.into_iter().filter(|(_, required)| *required) {
-        let mut variables = variables("projector", &api, &runtime);
+        let mut variables = variables("projector", &api.environment(), &runtime);
         variables.remove(name).unwrap();
         let ended = run_to_end(variables).await;
         assert!(!ended.status.success());
@@ -478,6 +478,19 @@ async fn a_missing_variable_ends_the_process_with_one_line_that_names_it() {
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
         assert!(said.contains(&format!("the environment variable {name} is not set")), "{said}");
     }
+    finish(runtime).await;
+}
+
+/// As after `kill -9` of what serves the Runtime API: its connections end with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_runtime_api_is_gone_ends() {
+    let runtime = start().await;
+    let doomed = tokio::runtime::Runtime::new().unwrap();
+    let api = doomed.spawn(RuntimeApi::start()).await.unwrap().unwrap();
+    let mut process = Process::start_under(api, "fallback", &runtime);
+    frame(process.invoke(&request("ping")).await);
+    doomed.shutdown_background();
+    process.ended().await;
     finish(runtime).await;
 }
 

@@ -18,8 +18,10 @@ pub const BUS: &str = "webchat-local";
 
 /// EventBridge's limit of entries in a call.
 const MAX_ENTRIES: usize = 10;
-/// EventBridge's limit of a call, in bytes.
+/// EventBridge's limit of a call, in bytes of its entries.
 const MAX_BYTES: usize = 256 * 1024;
+/// What an entry's time counts for.
+const TIME_BYTES: usize = 14;
 
 /// Source, detail-types, and the function they are for.
 const RULES: [(&str, &[&str], &str); 2] = [
@@ -35,6 +37,7 @@ pub(crate) struct EventBridge {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PutEvents {
+    #[serde(default)]
     entries: Vec<Entry>,
 }
 
@@ -45,6 +48,25 @@ struct Entry {
     detail_type: Option<String>,
     detail: Option<String>,
     event_bus_name: Option<String>,
+    /// Seconds since 1970.
+    time: Option<f64>,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+impl Entry {
+    /// What it counts for in the limit of a call.
+    fn bytes(&self) -> usize {
+        let texts = [&self.source, &self.detail_type, &self.detail].into_iter().flatten();
+        let time = self.time.map_or(0, |_| TIME_BYTES);
+        time + texts.chain(&self.resources).map(String::len).sum::<usize>()
+    }
+
+    /// Whether it is for our bus, by name or by ARN. Without a name it is for the account's default bus.
+    fn is_for_us(&self) -> bool {
+        let name = self.event_bus_name.as_deref().unwrap_or_default();
+        name.rsplit_once(":event-bus/").map_or(name, |(_, name)| name) == BUS
+    }
 }
 
 /// What an entry comes to: its EventId, or code and message.
@@ -61,14 +83,12 @@ impl EventBridge {
             Ok(request) => request.entries,
             Err(error) => return invalid(&error.to_string()),
         };
-        let bytes =
-            |e: &Entry| [&e.source, &e.detail_type, &e.detail].into_iter().flatten().map(String::len).sum::<usize>();
         if entries.is_empty() || entries.len() > MAX_ENTRIES {
             return invalid(
                 "1 validation error detected: Value at 'entries' failed to satisfy constraint: Member must have length between 1 and 10",
             );
         }
-        if entries.iter().map(bytes).sum::<usize>() > MAX_BYTES {
+        if entries.iter().map(Entry::bytes).sum::<usize>() > MAX_BYTES {
             return invalid("Total size of the entries in the request is over the limit.");
         }
         let mut calls = Vec::new();
@@ -108,37 +128,58 @@ pub fn first_sweep(timing: &Timing) -> Duration {
 
 /// Checks an entry as EventBridge does and adds the calls its rules make.
 fn accept(entry: Entry, calls: &mut Vec<(&'static str, String)>) -> Accepted {
+    let is_for_us = entry.is_for_us();
     let missing = |name: &str| {
         Err(("InvalidArgument", format!("Parameter {name} is not valid. Reason: {name} is a required argument.")))
     };
     let Some(source) = entry.source.filter(|s| !s.is_empty()) else { return missing("Source") };
     let Some(detail_type) = entry.detail_type.filter(|s| !s.is_empty()) else { return missing("DetailType") };
-    let Some(detail) = entry.detail else { return missing("Detail") };
+    let Some(detail) = entry.detail.filter(|s| !s.is_empty()) else { return missing("Detail") };
+    if source.starts_with("aws.") {
+        return Err(("NotAuthorizedForSourceException", "Not authorized for the source.".to_owned()));
+    }
     let detail = match serde_json::from_str::<Value>(&detail) {
         Ok(detail) if detail.is_object() => detail,
         _ => return Err(("MalformedDetail", "Detail is malformed.".to_owned())),
     };
     let id = randomness::uuid();
     // A bus that does not exist takes everything and delivers nothing, as on AWS.
-    if entry.event_bus_name.as_deref() == Some(BUS) {
+    if is_for_us {
         let targets = RULES.iter().filter(|(from, kinds, _)| *from == source && kinds.contains(&detail_type.as_str()));
-        calls.extend(targets.map(|(_, _, target)| (*target, envelope(&id, &detail_type, &source, &detail))));
+        let envelope = Envelope { id: &id, detail_type: &detail_type, source: &source, resources: &entry.resources };
+        calls.extend(targets.map(|(_, _, target)| (*target, envelope.around(&detail, entry.time))));
     }
     Ok(id)
 }
 
-fn envelope(id: &str, detail_type: &str, source: &str, detail: &Value) -> String {
-    let time = events::time::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    json!({
-        "version": "0", "id": id, "detail-type": detail_type, "source": source, "account": "000000000000",
-        "time": time, "region": "us-east-1", "resources": [], "detail": detail,
-    })
-    .to_string()
+/// What an event is delivered in.
+struct Envelope<'a> {
+    id: &'a str,
+    detail_type: &'a str,
+    source: &'a str,
+    resources: &'a [String],
+}
+
+impl Envelope<'_> {
+    /// `time` in seconds since 1970, as the sender said; written without a fraction.
+    fn around(&self, detail: &Value, time: Option<f64>) -> String {
+        #[expect(clippy::cast_possible_truncation, reason = "a time beyond the calendar is none")]
+        let time = time.and_then(|seconds| chrono::DateTime::from_timestamp(seconds as i64, 0));
+        let time = time.unwrap_or_else(events::time::now).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let Envelope { id, detail_type, source, resources } = self;
+        json!({
+            "version": "0", "id": id, "detail-type": detail_type, "source": source, "account": "000000000000",
+            "time": time, "region": "us-east-1", "resources": resources, "detail": detail,
+        })
+        .to_string()
+    }
 }
 
 fn scheduled_event() -> String {
     let id = randomness::uuid();
-    envelope(&id, "Scheduled Event", "aws.events", &json!({}))
+    let rule = "arn:aws:events:us-east-1:000000000000:rule/webchat-local-sweep".to_owned();
+    let envelope = Envelope { id: &id, detail_type: "Scheduled Event", source: "aws.events", resources: &[rule] };
+    envelope.around(&json!({}), None)
 }
 
 fn answer(results: &[Accepted]) -> Value {

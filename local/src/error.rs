@@ -43,6 +43,15 @@ pub enum StartError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Functions are to run by process, and there is no program for it.
+    #[error(
+        "there is no bootstrap at {}; `cargo build -p handlers` puts one beside webchat, --bootstrap names another",
+        path.display()
+    )]
+    NoBootstrap {
+        /// Where it was expected.
+        path: PathBuf,
+    },
     /// The tables do not open.
     #[error("{what} the tables: {why}")]
     Tables {

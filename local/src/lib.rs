@@ -1,6 +1,6 @@
 //! One machine as AWS: the very handlers that are deployed, between real HTTP servers that behave as AWS's do.
 //!
-//! [`Runtime`] puts them together. [`gateway`]: WebSocket API and `@connections`. `functions` and `queue`: Lambda.
+//! [`Runtime`] puts them together. [`gateway`]: WebSocket API and `@connections`. `functions`, `processes` and `queue`: Lambda.
 //! `tables` and `streams`: DynamoDB and the stream mapping. `bus`: EventBridge. Handlers are handed SDK configurations
 //! that point here, and see only the JSON they would see on AWS. `page` and `inspect`: what a browser sees of it.
 
@@ -10,6 +10,8 @@ mod bus;
 mod chaos;
 mod error;
 mod faults;
+#[cfg(test)]
+mod fidelity;
 mod folder;
 mod functions;
 pub mod gateway;
@@ -18,6 +20,7 @@ mod meter;
 mod observer;
 mod page;
 mod plan;
+mod processes;
 mod queue;
 mod randomness;
 mod runtime;
@@ -36,6 +39,6 @@ pub use folder::Holder;
 pub use functions::{FunctionError, Functions};
 pub use meter::{Meter, Metered};
 pub use plan::{Calls, Plan};
-pub use runtime::{Data, Options, Runtime, sdk_config};
+pub use runtime::{Data, Mode, Options, Runtime, sdk_config};
 pub use simulation::{Dialler, Simulation};
 pub use tables::{CONNECTIONS, EVENTS, PARKED};

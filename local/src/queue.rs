@@ -21,6 +21,7 @@ use crate::{
     Chaos, Functions,
     functions::FunctionError,
     randomness,
+    runtime_api::function_arn,
     store::{Pending, Store},
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct Queue {
     store: Arc<Store>,
     functions: Arc<Functions>,
     retries: [Duration; 2],
+    /// First and longest wait after a throttled attempt, which is none of the three.
+    throttle_retry: [Duration; 2],
     chaos: Chaos,
     running: Semaphore,
     tasks: TaskTracker,
@@ -48,6 +51,7 @@ impl Queue {
             store,
             functions,
             retries: timing.async_retries,
+            throttle_retry: [timing.throttle_retry, timing.throttle_retry_max],
             chaos,
             running: Semaphore::new(CONCURRENCY),
             tasks: TaskTracker::new(),
@@ -127,6 +131,7 @@ impl Queue {
 
     /// Sees one call through. False if the runtime stopped before.
     async fn attend(&self, mut pending: Pending) -> bool {
+        let [mut throttle_retry, throttle_retry_max] = self.throttle_retry;
         loop {
             let wait = Duration::from_millis(u64::try_from(pending.due - time::now().timestamp_millis()).unwrap_or(0));
             tokio::select! {
@@ -139,6 +144,11 @@ impl Queue {
                 Some(Err(error)) => error,
                 None => return false,
             };
+            if error.is_throttle() {
+                pending.due = due_in(throttle_retry);
+                throttle_retry = Duration::min(throttle_retry * 2, throttle_retry_max);
+                continue;
+            }
             warn!(
                 function = pending.function,
                 id = pending.id,
@@ -151,7 +161,7 @@ impl Queue {
                 self.give_up(&pending, &error);
                 break;
             };
-            pending.due = time::now().timestamp_millis() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            pending.due = due_in(*wait);
             self.check(self.store.postpone(&pending.id, pending.failures, pending.due));
         }
         self.check(self.store.done(&pending.id));
@@ -188,7 +198,7 @@ impl Queue {
         let record = json!({
             "version": "1.0", "timestamp": time::to_text(time::now()),
             "requestContext": {"requestId": pending.id, "condition": "RetriesExhausted", "approximateInvokeCount": pending.failures,
-                "functionArn": format!("arn:aws:lambda:us-east-1:000000000000:function:{}:$LATEST", pending.function)},
+                "functionArn": format!("{}:$LATEST", function_arn(&pending.function))},
             "requestPayload": payload,
             "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
             "responsePayload": error,
@@ -202,4 +212,8 @@ impl Queue {
             error!(%error, "the runtime's store could not be written");
         }
     }
+}
+
+fn due_in(wait: Duration) -> i64 {
+    time::now().timestamp_millis().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }

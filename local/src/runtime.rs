@@ -27,7 +27,9 @@ use crate::{
     inspect::Inspect,
     observer::Observer,
     page,
+    processes::{Launcher, Processes},
     queue::Queue,
+    runtime_api::RuntimeApi,
     store::Store,
     streams::{Progress, StreamMapping},
     tables::{CONNECTIONS, EVENTS, PARKED, Tables},
@@ -37,6 +39,8 @@ use crate::{
 const STAGE: &str = "local";
 /// How long a stop waits for what is under way. Whatever is left then is in the data folder.
 const GRACE: Duration = Duration::from_secs(10);
+/// Processes of a function, if nothing else is said: what a laptop bears for all nine.
+const PROCESSES: usize = 8;
 /// How often expired rows and old stream records are removed.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 
@@ -49,8 +53,13 @@ pub struct Options {
     pub port: u16,
     /// Where the data is.
     pub data: Data,
-    /// How long things take.
+    /// How long things take. Functions that run by process keep to the defaults inside, as deployed ones do.
     pub timing: Timing,
+    /// Where the functions run.
+    pub functions: Mode,
+    /// Lambda's reserved concurrency of each function: more invocations at once are throttled. `None`: no limit, but on
+    /// the processes: 8 of each function, and what is more waits.
+    pub concurrency: Option<usize>,
     /// Faults on the AWS-facing wire, for tests.
     pub faults: Faults,
     /// A share of everything going wrong, for tests and for the curious.
@@ -68,6 +77,18 @@ pub enum Data {
     Folder(PathBuf),
 }
 
+/// Where the functions run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the runtime's own process, side by side.
+    InProcess,
+    /// Each invocation in a process of its own, as on Lambda: this `bootstrap`.
+    Processes {
+        /// The program.
+        bootstrap: PathBuf,
+    },
+}
+
 impl Default for Options {
     /// In memory, on a free loopback port.
     fn default() -> Self {
@@ -76,6 +97,8 @@ impl Default for Options {
             port: 0,
             data: Data::Memory,
             timing: Timing::default(),
+            functions: Mode::InProcess,
+            concurrency: None,
             faults: Faults::default(),
             chaos: Chaos::default(),
             meter: Meter::default(),
@@ -88,6 +111,7 @@ pub struct Runtime {
     public: SocketAddr,
     settings: Settings,
     sdk: SdkConfig,
+    functions: Arc<Functions>,
     gateway: Arc<Gateway>,
     tables: Tables,
     queue: Arc<Queue>,
@@ -121,7 +145,8 @@ impl Runtime {
         }
         let sdk = sdk_config(&aws_url);
         let settings = settings(&aws_url, public_address, options.timing.clone());
-        let place = Place { public: public_address, settings, sdk, tables, store, folder };
+        let launcher = launcher(&options.functions, &settings, &aws_url).await?;
+        let place = Place { public: public_address, settings, sdk, tables, store, folder, launcher };
         let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);
         serve(&runtime.tasks, aws, aws_router, &runtime.stop_serving);
         runtime.begin(mapping)?;
@@ -205,6 +230,12 @@ impl Runtime {
         self.store.given_up().unwrap_or_default()
     }
 
+    /// Ids of the functions' processes, with the function each is for. Empty where functions run in process.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(String, u32)> {
+        self.functions.processes()
+    }
+
     /// Waits until nothing is under way: no request, no unread stream record, no invocation owed.
     pub async fn idle(&self) {
         let mut progress = self.progress.clone();
@@ -236,6 +267,7 @@ impl Runtime {
         self.stop_serving.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.functions.stop().await;
     }
 }
 
@@ -247,6 +279,8 @@ pub(crate) struct Place {
     pub(crate) tables: Tables,
     pub(crate) store: Arc<Store>,
     pub(crate) folder: Option<Folder>,
+    /// What starts processes; none where functions run in process.
+    pub(crate) launcher: Option<Arc<Launcher>>,
 }
 
 /// A runtime that has not begun, and what is to be served.
@@ -259,9 +293,9 @@ pub(crate) struct Assembled {
 
 /// Puts the parts together. Nothing runs yet.
 pub(crate) fn assemble(options: Options, place: Place) -> Assembled {
-    let Options { timing, faults, chaos, meter, .. } = options;
-    let Place { public, settings, sdk, tables, store, folder } = place;
-    let functions = Arc::new(deploy(&settings, &sdk, &chaos));
+    let Options { timing, concurrency, faults, chaos, meter, .. } = options;
+    let Place { public, settings, sdk, tables, store, folder, launcher } = place;
+    let functions = Arc::new(deploy(&settings, &sdk, launcher.as_ref(), concurrency, &chaos));
     let gateway = Gateway::new(gateway_config(public), functions.clone(), timing.clone());
     let queue = Queue::new(store.clone(), functions.clone(), &timing, chaos.clone());
     let bus = Arc::new(EventBridge::new(queue.clone()));
@@ -273,12 +307,20 @@ pub(crate) fn assemble(options: Options, place: Place) -> Assembled {
     let inspect = inspect(&settings, &sdk, store.clone(), observer, stop_serving.clone());
     let public_router = gateway.public_router().merge(page::router(format!("/{STAGE}"))).merge(inspect.router());
     let (progress, watched) = watch::channel(Progress::default());
-    let mapping = StreamMapping { tables: tables.clone(), store: store.clone(), functions, timing, chaos, progress };
+    let mapping = StreamMapping {
+        tables: tables.clone(),
+        store: store.clone(),
+        functions: functions.clone(),
+        timing,
+        chaos,
+        progress,
+    };
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let runtime = Runtime {
         public,
         settings,
         sdk,
+        functions,
         gateway,
         tables,
         queue,
@@ -367,10 +409,40 @@ fn inspect(
     Inspect::new(event_log(sdk), connections_view(sdk, settings), tables, store, observer, stop)
 }
 
-fn deploy(settings: &Settings, sdk: &SdkConfig, chaos: &Chaos) -> Functions {
+/// What starts processes, if functions are to run that way.
+async fn launcher(mode: &Mode, settings: &Settings, aws_url: &str) -> Result<Option<Arc<Launcher>>, StartError> {
+    let Mode::Processes { bootstrap } = mode else { return Ok(None) };
+    let bootstrap = match bootstrap.canonicalize() {
+        Ok(path) if path.is_file() => path,
+        _ => return Err(StartError::NoBootstrap { path: bootstrap.clone() }),
+    };
+    let api = RuntimeApi::start().await.map_err(|error| StartError::Listen {
+        address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        why: error.to_string(),
+    })?;
+    Ok(Some(Arc::new(Launcher::new(api, bootstrap, settings.clone(), aws_url.to_owned()))))
+}
+
+fn deploy(
+    settings: &Settings,
+    sdk: &SdkConfig,
+    launcher: Option<&Arc<Launcher>>,
+    concurrency: Option<usize>,
+    chaos: &Chaos,
+) -> Functions {
     let mut functions = Functions::with_chaos(chaos.clone());
     for function in Function::ALL {
-        functions.register(function.name(), function.timeout(&settings.timing), function.service(settings, sdk));
+        let (name, timeout) = (function.name(), function.timeout(&settings.timing));
+        match launcher {
+            None => functions.register(name, timeout, function.service(settings, sdk)),
+            Some(launcher) => {
+                let most = concurrency.unwrap_or(PROCESSES);
+                functions.register_processes(name, timeout, Processes::new(function, launcher.clone(), most));
+            }
+        }
+        if let Some(concurrency) = concurrency {
+            functions.reserve(name, concurrency);
+        }
     }
     functions
 }

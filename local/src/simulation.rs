@@ -73,6 +73,7 @@ impl Simulation {
             tables: Tables::inline()?,
             store: Arc::new(Store::open(None)?),
             folder: None,
+            launcher: None,
         };
         let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);
         wire.connect(aws_router);

@@ -7,7 +7,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use dynoxide::actions::get_records::Record as StreamRecord;
 use events::{Timing, time};
-use serde::Deserialize;
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,8 @@ use tracing::{error, warn};
 use crate::{
     Chaos, Functions,
     functions::FunctionError,
+    randomness,
+    runtime_api::function_arn,
     store::Store,
     tables::{EVENTS, Tables},
 };
@@ -111,11 +112,14 @@ impl StreamMapping {
     async fn process(&self, batch: Vec<Record>, stop: &CancellationToken) -> bool {
         let mut parts = VecDeque::from([batch]);
         let mut wait = self.timing.batch_retry;
+        let mut failures = Failures::default();
         while let Some(mut part) = parts.pop_front() {
             if part.is_empty() {
                 continue;
             }
-            match self.invoke(&part).await {
+            let outcome = self.invoke(&part).await;
+            failures.count(&outcome);
+            match outcome {
                 Outcome::Done => {
                     wait = self.timing.batch_retry;
                     continue;
@@ -124,7 +128,7 @@ impl StreamMapping {
                     warn!(records = part.len(), failed_from = index, "a batch was done in part");
                     part.drain(..index);
                 }
-                Outcome::Failed(error) if part.len() > 1 => {
+                Outcome::Failed(error) if part.len() > 1 && !error.is_throttle() => {
                     warn!(records = part.len(), error = error.error_message, "a batch failed and is split");
                     let rest = part.split_off(part.len() / 2);
                     parts.push_front(rest);
@@ -133,8 +137,11 @@ impl StreamMapping {
                 }
                 Outcome::Failed(error) => warn!(error = error.error_message, "a record failed"),
             }
-            if self.too_old(&part) {
-                self.give_up(&part);
+            let too_old = part.iter().take_while(|record| self.is_too_old(record)).count();
+            if too_old > 0 {
+                let rest = part.split_off(too_old);
+                self.give_up(&part, &failures);
+                parts.push_front(rest);
                 continue;
             }
             parts.push_front(part);
@@ -164,21 +171,23 @@ impl StreamMapping {
         }
     }
 
-    fn too_old(&self, part: &[Record]) -> bool {
-        let age =
-            |record: &Record| Duration::from_secs(u64::try_from(time::now().timestamp() - record.created).unwrap_or(0));
-        part.first().is_some_and(|record| age(record) > self.timing.record_max_age)
+    fn is_too_old(&self, record: &Record) -> bool {
+        let age = u64::try_from(time::now().timestamp() - record.created).unwrap_or(0);
+        Duration::from_secs(age) > self.timing.record_max_age
     }
 
     /// The record Lambda sends to the mapping's on-failure destination: where, not what.
-    fn give_up(&self, part: &[Record]) {
+    fn give_up(&self, part: &[Record], failures: &Failures) {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { return };
         error!(records = part.len(), from = first.sequence, to = last.sequence, "gave up stream records");
         let record = json!({
             "version": "1.0", "timestamp": time::to_text(time::now()),
-            "requestContext": {"condition": "RecordAgeExceeded", "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:projector"},
+            "requestContext": {"requestId": randomness::uuid(), "functionArn": function_arn("projector"),
+                "condition": "RecordAgeExceeded", "approximateInvokeCount": failures.invocations},
+            "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": failures.function_error},
             "DDBStreamBatchInfo": {"shardId": "shardId-00000001", "startSequenceNumber": first.sequence,
-                "endSequenceNumber": last.sequence, "batchSize": part.len()},
+                "endSequenceNumber": last.sequence, "approximateArrivalOfFirstRecord": first.arrived(),
+                "approximateArrivalOfLastRecord": last.arrived(), "batchSize": part.len(), "streamArn": stream_arn()},
         });
         if let Err(error) = self.store.give_up("projector", &record.to_string()) {
             error!(%error, "the runtime's store could not be written");
@@ -190,25 +199,41 @@ impl StreamMapping {
     }
 }
 
+/// Failures since something was done last, for the on-failure record.
+#[derive(Default)]
+struct Failures {
+    invocations: u32,
+    /// Absent in the record's sense (null) where the function answered, and listed failures.
+    function_error: Option<&'static str>,
+}
+
+impl Failures {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => *self = Failures::default(),
+            Outcome::FailedFrom(_) => *self = Failures { invocations: self.invocations + 1, function_error: None },
+            Outcome::Failed(_) => {
+                *self = Failures { invocations: self.invocations + 1, function_error: Some("Unhandled") };
+            }
+        }
+    }
+}
+
 /// What a projector's answer means: nothing listed is success; an identifier that is none of ours fails the whole batch.
 fn outcome(part: &[Record], answer: &str) -> Outcome {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Answer {
-        batch_item_failures: Vec<Item>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Item {
-        #[serde(default)]
-        item_identifier: Option<String>,
-    }
-    let answer: Answer = serde_json::from_str::<Option<Answer>>(answer).ok().flatten().unwrap_or_default();
-    let index = |item: &Item| part.iter().position(|record| Some(&record.sequence) == item.item_identifier.as_ref());
-    match answer.batch_item_failures.iter().map(|item| index(item).unwrap_or(0)).min() {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    let index = |item: &Value| {
+        let identifier = item["itemIdentifier"].as_str();
+        part.iter().position(|record| Some(record.sequence.as_str()) == identifier).unwrap_or(0)
+    };
+    match answer["batchItemFailures"].as_array().into_iter().flatten().map(index).min() {
         Some(first) => Outcome::FailedFrom(first),
         None => Outcome::Done,
     }
+}
+
+fn stream_arn() -> String {
+    format!("arn:aws:dynamodb:us-east-1:000000000000:table/{EVENTS}/stream/2026-01-01T00:00:00.000")
 }
 
 impl Record {
@@ -219,8 +244,13 @@ impl Record {
         let mut json = serde_json::to_value(record).unwrap_or_default();
         json["awsRegion"] = json!("us-east-1");
         json["dynamodb"]["ApproximateCreationDateTime"] = json!(created);
-        json["eventSourceARN"] =
-            json!(format!("arn:aws:dynamodb:us-east-1:000000000000:table/{EVENTS}/stream/2026-01-01T00:00:00.000"));
+        json["eventSourceARN"] = json!(stream_arn());
         Record { sequence: record.dynamodb.sequence_number.clone(), created, json }
+    }
+
+    /// As the on-failure record writes it: whole seconds.
+    fn arrived(&self) -> String {
+        let at = chrono::DateTime::from_timestamp(self.created, 0).unwrap_or_default();
+        at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     }
 }

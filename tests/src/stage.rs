@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::Timing;
-use local::{Faults, Options, Runtime};
+use local::{Faults, Mode, Options, Runtime};
 use tokio::time::timeout;
 
 use crate::{Client, PATIENCE};
@@ -30,18 +30,24 @@ pub fn quick() -> Timing {
 }
 
 impl Stage {
-    /// The endpoint of `WEBCHAT_URL`, or a runtime in memory.
+    /// The endpoint of `WEBCHAT_URL`, or a runtime in memory; with `WEBCHAT_BOOTSTRAP`, one whose functions are processes of
+    /// that program.
     pub async fn open() -> Stage {
+        let bootstrap = std::env::var_os("WEBCHAT_BOOTSTRAP");
+        let functions = bootstrap.map_or(Mode::InProcess, |path| Mode::Processes { bootstrap: path.into() });
         match std::env::var("WEBCHAT_URL") {
             Ok(url) => Stage { url, runtime: None, faults: Faults::default() },
-            Err(_) => Stage::local(Timing::default()).await,
+            Err(_) => Stage::with(Options { functions, ..Options::default() }).await,
         }
     }
 
     /// A runtime in memory, whatever the environment says: for tests that look into tables or inject faults.
     pub async fn local(timing: Timing) -> Stage {
-        let faults = Faults::default();
-        let options = Options { timing, faults: faults.clone(), ..Options::default() };
+        Stage::with(Options { timing, ..Options::default() }).await
+    }
+
+    async fn with(options: Options) -> Stage {
+        let faults = options.faults.clone();
         let runtime = Runtime::start(options).await.expect("starting a runtime");
         Stage { url: runtime.url(), runtime: Some(runtime), faults }
     }

@@ -69,6 +69,7 @@ async fn lobby(stage: &Stage) -> Vec<RecordedEvent> {
     stored.into_iter().map(Result::unwrap).collect()
 }
 
+/// Point 64 of docs/FIDELITY.md.
 #[tokio::test]
 async fn the_same_invocation_twice_appends_one_event_and_pushes_one_id() {
     let stage = Stage::local(quick()).await;
@@ -135,6 +136,7 @@ async fn rows(stage: &Stage) -> Vec<StoredRow> {
     rows
 }
 
+/// Point 64 of docs/FIDELITY.md.
 #[tokio::test]
 async fn a_batch_delivered_twice_or_in_another_order_leaves_the_same_view() {
     let ids = ids(6);

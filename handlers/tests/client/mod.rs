@@ -1,6 +1,6 @@
 //! A client that is really connected, for functions that push.
 
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
@@ -31,5 +31,21 @@ impl Client {
                 return serde_json::from_str(&text).unwrap();
             }
         }
+    }
+
+    /// The next frame of this type, past any others.
+    #[allow(dead_code)] // not every test of functions needs it
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    #[allow(dead_code)]
+    pub(crate) async fn send(&mut self, frame: &Value) {
+        timeout(PATIENCE, self.socket.send(Message::text(frame.to_string()))).await.unwrap().unwrap();
     }
 }

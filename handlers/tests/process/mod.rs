@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use local::{Runtime, runtime_api::RuntimeApi};
+use local::{
+    Runtime,
+    runtime_api::{Environment, Invocation, RuntimeApi},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -28,7 +31,9 @@ pub(crate) type Variables = BTreeMap<&'static str, String>;
 pub(crate) struct Process {
     /// Ends first: it would complain of a Runtime API that went away.
     child: Child,
-    api: RuntimeApi,
+    environment: Environment,
+    function: String,
+    _api: RuntimeApi,
     stdout: JoinHandle<String>,
     _home: TempDir,
 }
@@ -36,9 +41,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `function` as it is deployed, with `runtime` for its AWS.
     pub(crate) async fn start(function: &str, runtime: &Runtime) -> Process {
-        let api = RuntimeApi::start().await.unwrap();
+        Process::start_under(RuntimeApi::start().await.unwrap(), function, runtime)
+    }
+
+    /// [`start`](Self::start) under a Runtime API of the test's own.
+    pub(crate) fn start_under(api: RuntimeApi, function: &str, runtime: &Runtime) -> Process {
+        let environment = api.environment();
         let home = tempfile::tempdir().unwrap();
-        let mut command = command(variables(function, &api, runtime), &home);
+        let mut command = command(variables(function, &environment, runtime), &home);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdout.take().unwrap();
         let stdout = tokio::spawn(async move {
@@ -46,7 +56,7 @@ impl Process {
             pipe.read_to_string(&mut text).await.unwrap();
             text
         });
-        Process { api, child, stdout, _home: home }
+        Process { environment, function: function.to_owned(), _api: api, child, stdout, _home: home }
     }
 
     /// Invokes the function: its answer, or the error it reported.
@@ -56,12 +66,20 @@ impl Process {
 
     /// [`invoke`](Self::invoke) with any bytes for the event.
     pub(crate) async fn invoke_text(&mut self, event: String) -> Result<Value, Value> {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let function = self.function.clone();
+        let invocation = Invocation { request_id, function, payload: event, timeout: PATIENCE };
         let answer = tokio::select! {
-            answer = timeout(PATIENCE, self.api.invoke(event, PATIENCE)) => answer.expect("it never answered"),
+            answer = timeout(PATIENCE, self.environment.invoke(invocation)) => answer.expect("it never answered"),
             status = self.child.wait() => panic!("bootstrap ended: {status:?}"),
         };
         let parse = |text: String| serde_json::from_str(&text).unwrap();
         answer.expect("it went away").map(parse).map_err(parse)
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ended(mut self) {
+        timeout(PATIENCE, self.child.wait()).await.expect("it lives on").unwrap();
     }
 
     /// Ends the process and gives the lines it logged.
@@ -78,11 +96,11 @@ pub(crate) async fn run_to_end(variables: Variables) -> Output {
 }
 
 /// The environment Lambda gives a function, and the deployment.
-pub(crate) fn variables(function: &str, api: &RuntimeApi, runtime: &Runtime) -> Variables {
+pub(crate) fn variables(function: &str, environment: &Environment, runtime: &Runtime) -> Variables {
     let settings = runtime.settings();
     Variables::from([
         ("_HANDLER", function.to_owned()),
-        ("AWS_LAMBDA_RUNTIME_API", api.address().to_string()),
+        ("AWS_LAMBDA_RUNTIME_API", environment.address().to_owned()),
         ("AWS_LAMBDA_FUNCTION_NAME", format!("webchat-poc-{function}")),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),

@@ -46,9 +46,9 @@ async fn send_in_frames(client: &mut Client, size: usize, frame: usize) {
     within(client.0.flush()).await.unwrap();
 }
 
+/// Point 23.
 #[tokio::test]
 async fn a_binary_frame_ends_the_connection() {
-    // (23)
     let world = world().await;
     let mut client = world.client().await;
     client.send(Message::binary(vec![1])).await;
@@ -56,9 +56,9 @@ async fn a_binary_frame_ends_the_connection() {
     assert_eq!(disconnected_with(&world).await.0, 1003);
 }
 
+/// Point 24.
 #[tokio::test]
 async fn a_frame_over_32_kb_ends_the_connection() {
-    // (24)
     let world = world().await;
     let mut client = world.client().await;
     assert_eq!(client.ask(&"x".repeat(32 * 1024)).await.len(), 32 * 1024);
@@ -81,9 +81,9 @@ async fn a_client_still_sending_learns_why_it_is_cut_off() {
     sending.abort();
 }
 
+/// Point 24.
 #[tokio::test]
 async fn a_message_in_several_frames_arrives_as_one() {
-    // (24)
     let world = world().await;
     let mut client = world.client().await;
     send_in_frames(&mut client, 100 * 1024, 25 * 1024).await;
@@ -92,9 +92,9 @@ async fn a_message_in_several_frames_arrives_as_one() {
     assert_eq!(event["body"].as_str().unwrap().len(), 100 * 1024);
 }
 
+/// Point 24.
 #[tokio::test]
 async fn a_message_over_128_kb_ends_the_connection() {
-    // (24)
     let world = world().await;
     let mut client = world.client().await;
     send_in_frames(&mut client, 129 * 1024, 32 * 1024).await;
@@ -112,9 +112,9 @@ async fn text_that_is_not_utf8_ends_the_connection() {
     assert_eq!(disconnected_with(&world).await.0, 1007);
 }
 
+/// Point 25.
 #[tokio::test]
 async fn a_silent_client_is_sent_away_though_it_pings() {
-    // (25)
     let setup = Setup::new().timing(|timing| timing.idle_limit = Duration::from_millis(300));
     let world = setup.start().await;
     let client = world.client().await;
@@ -142,9 +142,9 @@ async fn a_silent_client_is_sent_away_though_it_pings() {
     pinging.abort();
 }
 
+/// Point 26. And traffic keeps the idle limit away until then.
 #[tokio::test]
 async fn a_busy_client_is_sent_away_when_its_time_is_up() {
-    // (26); and traffic keeps the idle limit away until then
     let (idle_limit, connection_limit) = (Duration::from_secs(1), Duration::from_secs(2));
     let setup = Setup::new().route("$default", echoes()).timing(|timing| {
         timing.idle_limit = idle_limit;
@@ -180,9 +180,9 @@ async fn pushes_alone_keep_a_connection_open() {
     assert_eq!(world.gateway.connections(), 1);
 }
 
+/// Point 27.
 #[tokio::test]
 async fn a_client_may_close_without_a_code() {
-    // (27)
     let world = world().await;
     let mut client = world.client().await;
     client.0.close(None).await.unwrap();
@@ -211,9 +211,9 @@ async fn a_client_that_vanishes_is_disconnected() {
     assert_eq!(disconnected_with(&world).await, (1006, String::new()));
 }
 
+/// Point 28.
 #[tokio::test]
 async fn delete_closes_the_connection_normally() {
-    // (28)
     let world = world().await;
     let (mut client, id) = world.client_with_id().await;
     world.post(&id, "last words").await.unwrap();
@@ -234,9 +234,9 @@ async fn a_client_that_does_not_answer_a_close_is_not_waited_for() {
     drop(client);
 }
 
+/// Point 29.
 #[tokio::test]
 async fn a_disconnect_event_has_synthetic_headers_and_no_body() {
-    // (29)
     let world = world().await;
     world.client().await.0.close(None).await.unwrap();
     let event = world.event("$disconnect").await;
@@ -249,9 +249,9 @@ async fn a_disconnect_event_has_synthetic_headers_and_no_body() {
     assert_eq!(event["requestContext"].get("messageId"), None);
 }
 
+/// Point 30.
 #[tokio::test]
 async fn a_disconnect_that_fails_is_not_tried_again() {
-    // (30)
     let world = Setup::new().route("$disconnect", fails()).route("$default", echoes()).start().await;
     world.client().await.0.close(None).await.unwrap();
     world.event("$disconnect").await;

@@ -22,9 +22,9 @@ async fn status_when_connect(function: Toy) -> u16 {
     status
 }
 
+/// Point 1.
 #[tokio::test]
 async fn the_101_waits_for_connect() {
-    // (1)
     let (gate, function) = gated(ok());
     let world = Arc::new(world_with_connect(function).await);
     let upgrade = tokio::spawn({
@@ -38,17 +38,17 @@ async fn the_101_waits_for_connect() {
     assert!(upgrade.await.unwrap().is_ok());
 }
 
+/// Point 2.
 #[tokio::test]
 async fn any_2xx_lets_the_client_in() {
-    // (2)
     let world = world_with_connect(answers(json!({ "statusCode": 201 }))).await;
     world.client().await;
     assert_eq!(world.gateway.connections(), 1);
 }
 
+/// Point 3.
 #[tokio::test]
 async fn any_other_status_is_the_status_of_the_failed_upgrade() {
-    // (3)
     for status in [301, 400, 401, 403, 500, 501] {
         assert_eq!(status_when_connect(answers(json!({ "statusCode": status }))).await, status);
     }
@@ -64,16 +64,16 @@ async fn a_refusal_says_which_request_was_refused() {
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), refusal);
 }
 
+/// Point 4.
 #[tokio::test]
 async fn a_connect_that_fails_is_a_bad_gateway() {
-    // (4)
     assert_eq!(status_when_connect(fails()).await, 502);
     assert_eq!(status_when_connect(panics()).await, 502);
 }
 
+/// Point 5.
 #[tokio::test]
 async fn a_connect_that_answers_nonsense_is_a_bad_gateway() {
-    // (5)
     for nonsense in [json!({}), json!(null), json!("ok"), json!({ "statusCode": "yes" })] {
         assert_eq!(status_when_connect(answers(nonsense)).await, 502);
     }
@@ -88,17 +88,17 @@ async fn a_connect_that_takes_too_long_is_a_gateway_timeout() {
     assert_eq!(world.gateway.in_flight(), 1, "the function runs on");
 }
 
+/// Point 6.
 #[tokio::test]
 async fn without_a_connect_route_everybody_is_let_in() {
-    // (6)
     let world = Setup::new().without("$connect").route("$default", echoes()).start().await;
     let mut client = world.client().await;
     assert_eq!(client.ask("hi").await, "hi");
 }
 
+/// Point 7.
 #[tokio::test]
 async fn a_refused_connection_never_was() {
-    // (7)
     let world = world_with_connect(answers(json!({ "statusCode": 401 }))).await;
     world.refused(world.request("/local")).await;
     let id = connection_id(&world.event("$connect").await);
@@ -106,9 +106,9 @@ async fn a_refused_connection_never_was() {
     assert_eq!(world.events_left("$disconnect").await, 0);
 }
 
+/// Point 8.
 #[tokio::test]
 async fn the_subprotocol_connect_chose_is_the_only_header_that_gets_through() {
-    // (8)
     let headers = json!({ "Sec-WebSocket-Protocol": "b", "X-Other": "x", "Set-Cookie": "c=1" });
     let world = world_with_connect(answers(json!({ "statusCode": 200, "headers": headers }))).await;
     let mut request = world.request("/local");
@@ -119,9 +119,9 @@ async fn the_subprotocol_connect_chose_is_the_only_header_that_gets_through() {
     assert!(!response.headers().contains_key("x-other") && !response.headers().contains_key("set-cookie"));
 }
 
+/// Point 9. By hand: the test's own WebSocket client refuses such a 101, as browsers do.
 #[tokio::test]
 async fn no_subprotocol_is_chosen_for_the_client() {
-    // (9), by hand: the test's own WebSocket client refuses such a 101, as browsers do.
     use tokio::io::{AsyncBufReadExt, BufReader};
     let world = world_with_connect(ok()).await;
     let mut tcp = BufReader::new(world.raw_client().await);
@@ -138,9 +138,9 @@ async fn no_subprotocol_is_chosen_for_the_client() {
     assert!(!head.contains("sec-websocket-protocol") && !head.contains("sec-websocket-extensions"), "{head}");
 }
 
+/// Point 10.
 #[tokio::test]
 async fn connect_sees_the_query_if_there_is_one() {
-    // (10)
     let world = Setup::new().start().await;
     world.handshake(world.request("/local?t=1&t=2&u=%20x")).await.unwrap();
     let event = world.event("$connect").await;
@@ -153,9 +153,9 @@ async fn connect_sees_the_query_if_there_is_one() {
     assert_eq!(event.get("multiValueQueryStringParameters"), None);
 }
 
+/// Point 11.
 #[tokio::test]
 async fn connect_sees_the_headers_of_the_upgrade() {
-    // (11)
     let world = Setup::new().start().await;
     let mut request = world.request("/local");
     request.headers_mut().insert("user-agent", HeaderValue::from_static("a browser"));
@@ -175,9 +175,9 @@ async fn connect_sees_the_headers_of_the_upgrade() {
     assert_eq!(*identity, json!({ "userAgent": "a browser", "sourceIp": "127.0.0.1" }));
 }
 
+/// Point 13. And the fields AWS leaves out.
 #[tokio::test]
 async fn a_connect_event_has_aws_shape_and_nothing_else() {
-    // (13), and the fields AWS leaves out
     let world = Setup::new().start().await;
     world.client().await;
     let event = world.event("$connect").await;
@@ -196,9 +196,9 @@ async fn a_connect_event_has_aws_shape_and_nothing_else() {
     }
 }
 
+/// Point 12.
 #[tokio::test]
 async fn the_events_of_one_connection_belong_together() {
-    // (12)
     let world = Setup::new().route("$default", echoes()).start().await;
     let mut client = world.client().await;
     client.ask("hi").await;
@@ -222,6 +222,25 @@ async fn the_events_of_one_connection_belong_together() {
     assert_eq!(request_ids.len(), 3);
 }
 
+/// Point 15. The harness parses every event of every test here; this one looks at what comes of it.
+#[tokio::test]
+async fn every_kind_of_event_is_read_as_a_handler_in_rust_reads_it() {
+    use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+    let world = Setup::new().route("$default", echoes()).start().await;
+    let mut client = world.client().await;
+    client.ask("hi").await;
+    client.0.close(None).await.unwrap();
+    for (route, kind) in [("$connect", "CONNECT"), ("$default", "MESSAGE"), ("$disconnect", "DISCONNECT")] {
+        let event = world.event(route).await;
+        let read: ApiGatewayWebsocketProxyRequest = serde_json::from_value(event.clone()).unwrap();
+        let context = read.request_context;
+        assert_eq!(context.event_type.as_deref(), Some(kind));
+        assert_eq!(json!(context.connected_at), event["requestContext"]["connectedAt"]);
+        assert_eq!(context.connection_id.as_deref(), event["requestContext"]["connectionId"].as_str());
+        assert_eq!(read.body.as_deref(), (kind == "MESSAGE").then_some("hi"));
+    }
+}
+
 #[tokio::test]
 async fn a_plain_request_is_told_to_upgrade() {
     let world = Setup::new().start().await;
@@ -240,9 +259,9 @@ async fn an_unknown_stage_is_forbidden() {
     assert_eq!((status, body), forbidden);
 }
 
+/// Point 31.
 #[tokio::test]
 async fn a_connection_cannot_be_pushed_to_while_it_is_opening() {
-    // (31)
     let (gate, function) = gated(ok());
     let world = Arc::new(world_with_connect(function).await);
     let upgrade = tokio::spawn({

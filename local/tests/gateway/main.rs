@@ -1,7 +1,7 @@
 //! The gateway as its users meet it: WebSocket clients and the AWS SDK, over real sockets.
 //!
-//! Numbers in comments, `(n)`, are those of the fidelity checklist the gateway was written to. `world.rs` is the
-//! harness; every event a function gets is also parsed there as a Lambda handler would parse it (15).
+//! `Point n` names a point of docs/FIDELITY.md. `world.rs` is the harness; every event a function gets is also parsed there
+//! as a Lambda handler would parse it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod client;

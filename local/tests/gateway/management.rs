@@ -9,9 +9,9 @@ use crate::{
 
 const NEVER_WAS: &str = "JC1dgf9yoAMCK-g=";
 
+/// Point 32.
 #[tokio::test]
 async fn a_push_after_the_client_left_is_gone() {
-    // (32)
     let world = Setup::new().start().await;
     let (mut client, id) = world.client_with_id().await;
     client.0.close(None).await.unwrap();
@@ -29,9 +29,9 @@ async fn a_push_after_the_client_left_is_gone() {
     assert!(head.contains("x-amzn-errortype: goneexception"), "{head}");
 }
 
+/// Point 33.
 #[tokio::test]
 async fn an_id_of_the_wrong_shape_is_a_bad_request_and_an_unknown_one_is_gone() {
-    // (33)
     let world = Setup::new().start().await;
     let (status, head, body) = world.manage("POST", "/local/@connections/not-an-id", b"hi").await;
     assert_eq!((status, body.as_str()), (400, r#"{"message":"Invalid connectionId: not-an-id"}"#));
@@ -43,9 +43,9 @@ async fn an_id_of_the_wrong_shape_is_a_bad_request_and_an_unknown_one_is_gone() 
     assert_eq!(world.manage("GET", "/local/@connections/%ff", b"").await.0, 400);
 }
 
+/// Point 34.
 #[tokio::test]
 async fn a_push_over_128_kb_is_refused_and_not_delivered() {
-    // (34)
     let world = Setup::new().start().await;
     let (mut client, id) = world.client_with_id().await;
     let most = "x".repeat(128 * 1024);
@@ -57,18 +57,18 @@ async fn a_push_over_128_kb_is_refused_and_not_delivered() {
     assert_eq!(client.text().await, most);
 }
 
+/// Point 35.
 #[tokio::test]
 async fn another_stage_is_forbidden() {
-    // (35)
     let world = Setup::new().start().await;
     let (status, head, body) = world.manage("GET", &format!("/prod/@connections/{NEVER_WAS}"), b"").await;
     assert_eq!((status, body.as_str()), (403, r#"{"message":"Forbidden"}"#));
     assert!(head.contains("x-amzn-errortype: forbiddenexception"), "{head}");
 }
 
+/// Point 36.
 #[tokio::test]
 async fn every_spelling_of_the_path_reaches_the_connection() {
-    // (36)
     let world = Setup::new().start().await;
     let (mut client, id) = world.client_with_id().await;
     let encoded = id.replace('=', "%3D");
@@ -95,9 +95,9 @@ async fn pushes_made_one_after_the_other_arrive_in_order() {
     }
 }
 
+/// Point 37.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_limited_and_not_everybodys_problem() {
-    // (37)
     let world = Setup::new().route("$default", echoes()).start().await;
     let (stuck, id) = world.client_with_id().await;
     let (sdk, data) = (world.sdk_with_attempts(1), Blob::new("x".repeat(64 * 1024)));
@@ -120,9 +120,9 @@ async fn a_client_that_does_not_read_is_limited_and_not_everybodys_problem() {
     drop(stuck);
 }
 
+/// Point 38.
 #[tokio::test]
 async fn get_tells_who_is_there_and_when_it_was_last_heard_of() {
-    // (38)
     let world = Setup::new().route("$default", echoes()).start().await;
     let client = world.client().await;
     let connect = world.event("$connect").await;

@@ -18,9 +18,9 @@ fn gateway_says(message: &str, context: &Value) -> String {
     format!(r#"{{"message": "{message}", "connectionId":{connection}, "requestId":{request}}}"#)
 }
 
+/// Point 14.
 #[tokio::test]
 async fn a_message_event_is_the_frame_and_its_context() {
-    // (14)
     let world = Setup::new().route("$default", echoes()).start().await;
     let mut client = world.client().await;
     let frame = "{ \"action\" : \"ünknown\",\n\t\"x\":1e400 } ";
@@ -34,9 +34,9 @@ async fn a_message_event_is_the_frame_and_its_context() {
     assert_eq!(event["requestContext"].get("disconnectStatusCode"), None);
 }
 
+/// Point 16. Point 17.
 #[tokio::test]
 async fn a_frame_takes_the_route_its_action_names() {
-    // (16), (17)
     let world = Setup::new().route("chat", says_its_route()).route("$default", says_its_route()).start().await;
     let mut client = world.client().await;
     assert_eq!(client.ask(r#"{"action":"chat"}"#).await, "chat");
@@ -48,9 +48,9 @@ async fn a_frame_takes_the_route_its_action_names() {
     assert_eq!(client.ask(&deep).await, "chat");
 }
 
+/// Point 18.
 #[tokio::test]
 async fn without_a_route_the_client_is_told_forbidden_and_stays() {
-    // (18)
     let world = Setup::new().route("chat", echoes()).start().await;
     let (mut client, id) = world.client_with_id().await;
     let said = client.ask("hi").await;
@@ -59,9 +59,9 @@ async fn without_a_route_the_client_is_told_forbidden_and_stays() {
     assert_eq!(client.ask(r#"{"action":"chat"}"#).await, r#"{"action":"chat"}"#);
 }
 
+/// Point 20.
 #[tokio::test]
 async fn the_body_comes_back_whatever_the_status() {
-    // (20)
     let answer =
         json!({ "statusCode": 500, "headers": {}, "multiValueHeaders": {}, "body": "b", "isBase64Encoded": false });
     let world = Setup::new().route("$default", answers(answer)).start().await;
@@ -76,9 +76,9 @@ async fn no_body_comes_back_as_an_empty_frame() {
     }
 }
 
+/// Point 21.
 #[tokio::test]
 async fn a_function_that_fails_is_an_internal_server_error_and_the_client_stays() {
-    // (21)
     for broken in [fails(), panics(), answers(json!(null)), answers(json!({ "statusCode": 200, "body": {} }))] {
         let world = Setup::new().route("broken", broken).route("$default", echoes()).start().await;
         let mut client = world.client().await;
@@ -89,9 +89,9 @@ async fn a_function_that_fails_is_an_internal_server_error_and_the_client_stays(
     }
 }
 
+/// Point 22.
 #[tokio::test]
 async fn a_function_over_its_timeout_is_an_internal_server_error() {
-    // (22)
     let timeout = Duration::from_millis(20);
     let setup = Setup::new().route_with_timeout("slow", timeout, never_answers());
     let world = setup.route("$default", echoes()).start().await;
@@ -100,6 +100,21 @@ async fn a_function_over_its_timeout_is_an_internal_server_error() {
     let event = world.event("slow").await;
     assert_eq!(said, gateway_says("Internal server error", &event["requestContext"]));
     assert_eq!(client.ask("hi").await, "hi");
+}
+
+/// Point 46.
+#[tokio::test]
+async fn a_throttled_function_is_an_internal_server_error_and_the_client_stays() {
+    let (gate, held) = gated(echoes());
+    let world = Setup::new().route("$default", held).reserve("$default", 1).start().await;
+    let mut client = world.client().await;
+    client.send("first").await;
+    world.event("$default").await;
+    let said: Value = serde_json::from_str(&client.ask("second").await).unwrap();
+    assert_eq!(said["message"], "Internal server error");
+    gate.add_permits(1);
+    assert_eq!(client.text().await, "first");
+    assert_eq!(world.events_left("$default").await, 0, "the second never ran");
 }
 
 #[tokio::test]

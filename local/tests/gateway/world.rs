@@ -44,12 +44,13 @@ pub(crate) async fn within<T>(awaited: impl Future<Output = T>) -> T {
 /// The routes and times of a gateway to be started. `$connect` and `$disconnect` are there and content.
 pub(crate) struct Setup {
     routes: Vec<(&'static str, Duration, Toy)>,
+    reserved: Vec<(&'static str, usize)>,
     pub(crate) timing: Timing,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        let setup = Setup { routes: Vec::new(), timing: Timing::default() };
+        let setup = Setup { routes: Vec::new(), reserved: Vec::new(), timing: Timing::default() };
         setup.route("$connect", ok()).route("$disconnect", ok())
     }
 
@@ -68,6 +69,12 @@ impl Setup {
         self
     }
 
+    /// Reserved concurrency of the route's function.
+    pub(crate) fn reserve(mut self, key: &'static str, concurrency: usize) -> Self {
+        self.reserved.push((key, concurrency));
+        self
+    }
+
     pub(crate) fn timing(mut self, change: impl FnOnce(&mut Timing)) -> Self {
         change(&mut self.timing);
         self
@@ -82,10 +89,14 @@ impl Setup {
             domain_name: "localhost".into(),
             routes: [].into(),
         };
+        let name_of = |key: &str| format!("function of {key}");
         for (key, timeout, function) in self.routes {
-            let name = format!("function of {key}");
+            let name = name_of(key);
             functions.register(&name, timeout, recording(key, function, record.clone()));
             config.routes.insert(key.to_owned(), name);
+        }
+        for (key, concurrency) in self.reserved {
+            functions.reserve(&name_of(key), concurrency);
         }
         let gateway = Gateway::new(config, Arc::new(functions), self.timing);
         let calls = Arc::<AtomicUsize>::default();
@@ -124,7 +135,7 @@ fn recording(key: &'static str, function: Toy, record: mpsc::UnboundedSender<Rec
     Arc::new(move |invocation: LambdaEvent<Payload>| {
         let json = invocation.payload.get();
         let event: Value = serde_json::from_str(json).unwrap();
-        // (15): a handler that cannot read its event never runs.
+        // A handler that cannot read its event never runs.
         serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(json).expect("the event parses");
         let _ = record.send((key, event.clone()));
         let answer = function(event);
