@@ -51,6 +51,10 @@ pub struct Timing {
     pub idle_limit: Duration,
     /// API Gateway: no connection lives longer.
     pub connection_limit: Duration,
+    /// Local gateway: a client that reads nothing for this long while frames wait for it is dropped. AWS names no such limit.
+    pub unread_limit: Duration,
+    /// Local gateway: a client that has not sent the head of its request by then is dropped.
+    pub head_limit: Duration,
     /// API Gateway: an integration that has not answered by then has failed.
     pub integration_timeout: Duration,
     /// Lambda: waits before the second and the third attempt of an asynchronous invocation.
@@ -88,6 +92,8 @@ impl Default for Timing {
             view_retention: Duration::from_secs(7 * 24 * 3600),
             idle_limit: Duration::from_secs(600),
             connection_limit: Duration::from_secs(2 * 3600),
+            unread_limit: Duration::from_secs(30),
+            head_limit: Duration::from_secs(10),
             integration_timeout: Duration::from_secs(29),
             async_retries: [Duration::from_secs(60), Duration::from_secs(120)],
             throttle_retry: Duration::from_secs(1),

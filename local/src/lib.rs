@@ -7,11 +7,13 @@
 mod archive;
 mod aws;
 mod bus;
+mod calls;
 mod chaos;
 mod error;
 mod faults;
 #[cfg(test)]
 mod fidelity;
+mod files;
 mod folder;
 mod functions;
 pub mod gateway;
@@ -21,6 +23,7 @@ mod observer;
 mod page;
 mod plan;
 mod processes;
+mod public;
 mod queue;
 mod randomness;
 mod runtime;

@@ -11,7 +11,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use axum::Router;
+use axum::{Router, serve::ListenerExt};
 use events::{EventLog, Timing};
 use handlers::{Function, Settings};
 use projections::ConnectionsView;
@@ -22,12 +22,14 @@ use tracing::{error, warn};
 use crate::{
     Chaos, Faults, Functions, Holder, Meter, StartError, aws,
     bus::{BUS, EventBridge},
+    calls, files,
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
     inspect::Inspect,
     observer::Observer,
     page,
     processes::{Launcher, Processes},
+    public::Public,
     queue::Queue,
     runtime_api::RuntimeApi,
     store::Store,
@@ -51,6 +53,8 @@ pub struct Options {
     pub bind: IpAddr,
     /// Public port; 0 takes a free one.
     pub port: u16,
+    /// Connections at once, more are refused with 503; `None` for as many as the limit of open files has room for.
+    pub max_connections: Option<usize>,
     /// Where the data is.
     pub data: Data,
     /// How long things take. Functions that run by process keep to the defaults inside, as deployed ones do.
@@ -95,6 +99,7 @@ impl Default for Options {
         Options {
             bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
+            max_connections: None,
             data: Data::Memory,
             timing: Timing::default(),
             functions: Mode::InProcess,
@@ -146,12 +151,15 @@ impl Runtime {
         let sdk = sdk_config(&aws_url);
         let settings = settings(&aws_url, public_address, options.timing.clone());
         let launcher = launcher(&options.functions, &settings, &aws_url).await?;
+        let max_connections = options.max_connections.unwrap_or_else(files::room_for_connections);
+        let head_limit = options.timing.head_limit;
         let place = Place { public: public_address, settings, sdk, tables, store, folder, launcher };
         let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);
         serve(&runtime.tasks, aws, aws_router, &runtime.stop_serving);
         runtime.begin(mapping)?;
         runtime.tasks.spawn(clean_up(runtime.tables.clone(), runtime.stop.clone()));
-        serve(&runtime.tasks, public, public_router, &runtime.stop_serving);
+        let public = Public { listener: public, router: public_router, max_connections, head_limit };
+        runtime.tasks.spawn(public.serve(runtime.tasks.clone(), runtime.stop_serving.clone()));
         Ok(runtime)
     }
 
@@ -349,6 +357,8 @@ pub(crate) fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, 
     let stop = stop.clone();
     tasks.spawn(async move {
         let stopped = stop.clone().cancelled_owned();
+        // Answers are small and must not wait for others.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let serving = axum::serve(listener, service).with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving => if let Err(error) = served { error!(%error, "a listener ended") },
@@ -385,7 +395,7 @@ pub fn sdk_config(aws_url: &str) -> SdkConfig {
         .region(Region::from_static("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(aws_url)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(calls::bounded(aws_smithy_http_client::Builder::new().build_http()))
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
         .build()
 }

@@ -75,13 +75,14 @@ impl Opened {
         let location = location(file);
         let failed = |what: &str, why: String| StartError::Tables { what: what.to_owned(), why };
         let db = Database::new(&location).map_err(|error| failed("opening", error.to_string()))?;
-        create_tables(&db).map_err(|error| failed("creating", error))?;
         if file.is_some() {
-            // As a side effect this leaves `synchronous` at NORMAL: a commit survives the process, not a power cut.
+            // As a side effect this leaves `synchronous` at NORMAL: a commit survives the process, not a power cut. Before the
+            // tables are created, so that this does not wait for the disk either.
             db.enable_bulk_loading()
                 .and_then(|()| db.disable_bulk_loading())
                 .map_err(|e| failed("opening", e.to_string()))?;
         }
+        create_tables(&db).map_err(|error| failed("creating", error))?;
         let side = side_connection(&location).map_err(|error| failed("indexing", error.to_string()))?;
         Ok(Opened { db, side })
     }

@@ -33,11 +33,11 @@ fn main() {
     if let [_, what, events, folder] = arguments.as_slice() {
         return child(what, events.parse().expect("a number of events"), Path::new(folder));
     }
-    println!("machine: {}", machine());
+    println!("machine: {}", tests::machine());
     println!("{:<46} {:>9} {:>9} {:>11} {:>9}", "median of 5", "events", "ms", "events/s", "peak MiB");
     let rows: Vec<Value> = sizes().into_iter().flat_map(bench).collect();
     if let Some(file) = std::env::var_os("WEBCHAT_BENCH_JSON") {
-        let measured = json!({"machine": machine(), "rows": rows});
+        let measured = json!({"machine": tests::machine(), "rows": rows});
         fs::write(file, measured.to_string()).expect("writing the JSON");
     }
 }
@@ -170,11 +170,4 @@ fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-fn machine() -> String {
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} cores, {}", model.map_or("unknown", |(_, model)| model))
 }

@@ -9,6 +9,7 @@ pub mod audience;
 mod client;
 mod generator;
 pub mod ledger;
+pub mod load;
 pub mod simulation;
 mod stage;
 
@@ -20,3 +21,12 @@ pub use stage::{Stage, quick};
 
 /// How long a test waits for something before it says that it does not come. Never reached when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The machine, in a line: figures mean little without it.
+#[must_use]
+pub fn machine() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores, {}", model.map_or("unknown", |(_, model)| model))
+}

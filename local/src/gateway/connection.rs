@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -15,11 +15,13 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, mpsc, mpsc::error::TrySendError};
 
-/// Frames waiting for a client that does not read; more are refused (429). AWS names no number.
+/// Frames waiting for a client that does not read, and their bytes; more are refused (429). AWS names no number.
 const QUEUED_FRAMES: usize = 1000;
+const QUEUED_BYTES: usize = 1024 * 1024;
 
-/// Frames of one client being worked on; with more, its socket is not read. Bounds what a flood can occupy.
-pub(super) const CONCURRENT_FRAMES: u32 = 1000;
+/// Frames of one client being worked on; with more, its socket is not read. Bounds what a flood can occupy, and how long the frames
+/// of others wait behind it.
+pub(super) const CONCURRENT_FRAMES: u32 = 64;
 
 /// Who is at the other end, as events and `GetConnection` say it.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +42,8 @@ pub(super) struct Connection {
     pub(super) turns: Arc<Semaphore>,
     last_active_at: AtomicI64,
     queue: mpsc::Sender<Utf8Bytes>,
+    /// Bytes in the queue.
+    queued: AtomicUsize,
 }
 
 /// Why a frame was not queued.
@@ -60,21 +64,39 @@ impl Connection {
             turns: Arc::new(Semaphore::new(CONCURRENT_FRAMES as usize)),
             last_active_at: AtomicI64::new(connected_at),
             queue,
+            queued: AtomicUsize::new(0),
         };
         (Arc::new(connection), outgoing)
     }
 
-    /// Queues a push, or says why not.
+    /// Queues a push, or says why not. Pushes at the same moment may pass the bound by what each of them brings.
     pub(super) fn push(&self, text: Utf8Bytes) -> Result<(), Unqueued> {
-        self.queue.try_send(text).map_err(|refused| match refused {
-            TrySendError::Full(_) => Unqueued::Full,
-            TrySendError::Closed(_) => Unqueued::Gone,
+        let size = text.len();
+        if self.queued.load(Ordering::Relaxed) >= QUEUED_BYTES && !self.queue.is_closed() {
+            return Err(Unqueued::Full);
+        }
+        self.queued.fetch_add(size, Ordering::Relaxed);
+        self.queue.try_send(text).map_err(|refused| {
+            self.unqueued(size);
+            match refused {
+                TrySendError::Full(_) => Unqueued::Full,
+                TrySendError::Closed(_) => Unqueued::Gone,
+            }
         })
     }
 
     /// Queues a reply, waiting for room. The client that asked has left if it fails, and nobody is there to be told.
     pub(super) async fn reply(&self, text: Utf8Bytes) {
-        let _ = self.queue.send(text).await;
+        let size = text.len();
+        self.queued.fetch_add(size, Ordering::Relaxed);
+        if self.queue.send(text).await.is_err() {
+            self.unqueued(size);
+        }
+    }
+
+    /// A frame of this many bytes has left the queue.
+    pub(super) fn unqueued(&self, size: usize) {
+        self.queued.fetch_sub(size, Ordering::Relaxed);
     }
 
     pub(super) fn last_active_at(&self) -> i64 {

@@ -59,7 +59,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway with no connections. Of `timing`, only `idle_limit`, `connection_limit` and `integration_timeout` matter.
+    /// A gateway with no connections. Of `timing`, only `idle_limit`, `connection_limit`, `unread_limit` and
+    /// `integration_timeout` matter.
     pub fn new(config: GatewayConfig, functions: Arc<Functions>, timing: Timing) -> Arc<Self> {
         Arc::new(Gateway {
             config,

@@ -8,19 +8,30 @@ use axum::{
     extract::ws::{Message, Utf8Bytes, WebSocket},
 };
 use futures::{SinkExt, stream::SplitSink};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
-use super::end::End;
+use super::{connection::Connection, end::End};
 
 pub(super) struct Outbox {
     sink: SplitSink<WebSocket, Message>,
     queue: mpsc::Receiver<Utf8Bytes>,
+    connection: Arc<Connection>,
     unwritten: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(sink: SplitSink<WebSocket, Message>, queue: mpsc::Receiver<Utf8Bytes>) -> Self {
-        Outbox { sink, queue, unwritten: false }
+    pub(super) fn new(
+        sink: SplitSink<WebSocket, Message>,
+        queue: mpsc::Receiver<Utf8Bytes>,
+        connection: Arc<Connection>,
+    ) -> Self {
+        Outbox { sink, queue, connection, unwritten: false }
+    }
+
+    /// Whether a frame is taken and the client has not read enough for it to be written.
+    pub(super) fn is_waiting_for_client(&self) -> bool {
+        self.unwritten
     }
 
     /// Takes the next frame, or goes on writing the one taken before. Waits for the queue, or for the client to read.
@@ -29,6 +40,7 @@ impl Outbox {
             self.sink.flush().await?;
             self.unwritten = false;
         } else if let Some(text) = self.queue.recv().await {
+            self.connection.unqueued(text.len());
             // With nothing unwritten the sink has room at once, so this does not wait.
             self.sink.feed(Message::Text(text)).await?;
             self.unwritten = true;

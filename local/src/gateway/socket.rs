@@ -50,6 +50,8 @@ struct Socket {
     closing: watch::Receiver<bool>,
     idle_at: Instant,
     expires_at: Instant,
+    /// When a frame was last taken from the queue, or written.
+    written_at: Instant,
     /// Reading failed, and cannot be taken up again.
     is_deaf: bool,
 }
@@ -59,13 +61,15 @@ impl Socket {
         let (sink, inbox) = websocket.split();
         let gateway = Arc::clone(&farewell.gateway);
         let now = Instant::now();
+        let connection = Arc::clone(&farewell.connection);
         Socket {
-            connection: Arc::clone(&farewell.connection),
+            outbox: Outbox::new(sink, queue, Arc::clone(&connection)),
+            connection,
             inbox,
-            outbox: Outbox::new(sink, queue),
             closing: gateway.closing.subscribe(),
             idle_at: now + gateway.timing.idle_limit,
             expires_at: now + gateway.timing.connection_limit,
+            written_at: now,
             is_deaf: false,
             gateway,
         }
@@ -85,9 +89,16 @@ impl Socket {
                 () = self.connection.hang_up.notified() => return End::deleted(),
                 () = sleep_until(self.idle_at.min(self.expires_at)) => return End::going_away(),
                 written = self.outbox.step() => match written {
-                    Ok(()) => self.not_idle(),
+                    Ok(()) => {
+                        self.not_idle();
+                        self.written_at = Instant::now();
+                    }
                     Err(_) => return End::lost(),
                 },
+                // Pushes to it are refused and tried again and again: it is better gone, so that they end.
+                () = sleep_until(self.written_at + self.gateway.timing.unread_limit), if self.outbox.is_waiting_for_client() => {
+                    return End::lost();
+                }
                 (turn, incoming) = next_in_turn(&self.connection.turns, &mut self.inbox) => {
                     if let Some(end) = self.receive(turn, incoming) {
                         return end;

@@ -7,6 +7,7 @@
 mod client;
 mod closing;
 mod handshake;
+mod load;
 mod management;
 mod messages;
 mod shutdown;
