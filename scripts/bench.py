@@ -27,6 +27,10 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 PARTS = {
     "replay": [["cargo", "bench", "-q", "-p", "tests", "--bench", "replay"]],
     "growth": [["cargo", "bench", "-q", "-p", "tests", "--bench", "growth"]],
+    "local": [
+        ["cargo", "build", "-q", "--release", "-p", "cli", "--bin", "webchat"],
+        ["cargo", "run", "-q", "--release", "-p", "tests", "--bin", "load", "--", "bench"],
+    ],
 }
 
 

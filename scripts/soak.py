@@ -84,8 +84,36 @@ def faults(part, seconds):
             process.kill()
 
 
+def connections(part, seconds):
+    """Ten thousand idle connections to a real `webchat local`, while clients behave badly and others talk."""
+    for package, program in (("cli", "webchat"), ("tests", "load")):
+        build = ["cargo", "build", "--release", "-q", "-p", package, "--bin", program]
+        subprocess.run(build, cwd=tools.ROOT, check=True)
+    part.began = time.monotonic()
+    release = os.path.join(tools.ROOT, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
+    connections = os.environ.get("SOAK_CONNECTIONS", "10000")
+    command = [os.path.join(release, "load"), "soak", "--webchat", os.path.join(release, "webchat")]
+    command += ["--connections", connections, "--minutes", str(int(seconds // 60))]
+    # It ends after a whole round, so it may take some minutes longer than it was given.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            for line in process.stdout:
+                done = json.loads(line)
+                part.counts["steps"] += 1
+                part.counts["connections held"] = max(part.counts["connections held"], done.get("held", 0))
+                part.counts["messages of others"] += done.get("others", {}).get("received", 0)
+                if "bytes_each" in done:
+                    part.counts["bytes of an idle connection"] = done["bytes_each"]
+                print(line, end="", flush=True)
+                part.progress(f"{part.counts['steps']} steps, {part.counts['messages of others']} messages of others")
+            if process.wait() != 0:
+                part.fails(f"the step after these; again: {' '.join(command)}")
+        finally:
+            process.kill()
+
+
 # Name, function of (part, seconds), share of the time.
-PARTS = [("faults", faults, 1.0)]
+PARTS = [("faults", faults, 0.75), ("connections", connections, 0.25)]
 
 
 def main():

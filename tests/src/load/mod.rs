@@ -3,8 +3,13 @@
 //! The program `load` (`src/bin/load.rs`) runs these as processes of their own against a real `webchat local`, for `make bench` and
 //! `make soak`; `tests/tests/local_load.rs` runs the hostile ones small. Everything is bounded in number and time.
 
+pub mod bench;
 pub mod client;
+pub mod crowd;
 pub mod hostile;
+pub mod latency;
+pub mod server;
+pub mod soak;
 
 use anyhow::{Result, ensure};
 

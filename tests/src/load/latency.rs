@@ -1,0 +1,150 @@
+//! How long from sent to received, measured open-loop: what is due is sent when it is due, however slow the answers are, and its time
+//! counts from when it was due. A server that stalls is not spared the messages that waited meanwhile.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use futures::{SinkExt, StreamExt, future::try_join_all, stream};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::client::{Cheap, Receiving, Sending};
+use crate::PATIENCE;
+
+/// Handshakes under way at once while a crowd comes together.
+const AT_ONCE: usize = 32;
+
+/// What was measured. Latencies are milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// Connected clients.
+    pub clients: usize,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages received; of a broadcast each recipient counts.
+    pub received: u64,
+    /// Messages a second as asked for, and as sent.
+    pub rate_wanted: f64,
+    /// As sent.
+    pub rate: f64,
+    /// Half were faster.
+    pub p50: f64,
+    /// All but one in a hundred were faster.
+    pub p99: f64,
+    /// The slowest.
+    pub max: f64,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Pace {
+    /// Connected clients
+    #[arg(long, default_value_t = 100)]
+    pub clients: usize,
+    /// Messages a second, of all clients together
+    #[arg(long, default_value_t = 200.0)]
+    pub rate: f64,
+    /// For how long
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+}
+
+/// Direct messages, each client to the next in turn.
+pub async fn chat(url: &str, pace: Pace) -> Result<Latency> {
+    measure(url, pace, 1, |next, due| format!(r#"{{"action":"chat","connection":"{next}","message":"{due}"}}"#)).await
+}
+
+/// Broadcasts of each client in turn, heard by all.
+pub async fn broadcast(url: &str, pace: Pace) -> Result<Latency> {
+    measure(url, pace, pace.clients as u64, |_, due| format!(r#"{{"action":"broadcast","message":"{due}"}}"#)).await
+}
+
+async fn measure(url: &str, pace: Pace, heard_by: u64, frame: impl Fn(&str, u128) -> String) -> Result<Latency> {
+    super::allow_open_files(pace.clients)?;
+    let (senders, receivers) = gather(url, pace.clients).await?;
+    let epoch = Instant::now();
+    let count = (pace.rate * pace.seconds as f64) as u64;
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    let mut readers = JoinSet::new();
+    receivers.into_iter().for_each(|receiver| drop(readers.spawn(listen(receiver, epoch, heard.clone()))));
+    drop(heard);
+
+    let recording = tokio::spawn(async move {
+        let mut took: Vec<u64> = Vec::new();
+        for _ in 0..count * heard_by {
+            match timeout(PATIENCE, hearing.recv()).await {
+                Ok(Some(micros)) => took.push(micros),
+                _ => break,
+            }
+        }
+        took.sort_unstable();
+        took
+    });
+    for number in 0..count {
+        let due = Duration::from_secs_f64(number as f64 / pace.rate);
+        sleep_until((epoch + due).into()).await;
+        let from = number as usize % senders.len();
+        let (_, next) = &senders[(from + 1) % senders.len()];
+        senders[from].0.send(frame(next, due.as_nanos())).ok().context("a client ended")?;
+    }
+    let sending_took = epoch.elapsed();
+    let took = recording.await?;
+    ensure!(!took.is_empty(), "nothing was received");
+    let quantile = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    Ok(Latency {
+        clients: pace.clients,
+        sent: count,
+        received: took.len() as u64,
+        rate_wanted: pace.rate,
+        rate: count as f64 / sending_took.as_secs_f64(),
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        max: quantile(1.0),
+    })
+}
+
+/// A client's way to send, and its connection id.
+type Sender = (mpsc::UnboundedSender<String>, Arc<str>);
+
+/// Connects everybody.
+async fn gather(url: &str, clients: usize) -> Result<(Vec<Sender>, Vec<Receiving>)> {
+    let opening = (0..clients).map(|_| async { Cheap::welcomed(url).await });
+    let opened: Vec<Result<(Cheap, String)>> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
+    let opened = try_join_all(opened.into_iter().map(std::future::ready)).await?;
+    ensure!(!opened.is_empty(), "no clients");
+    Ok(opened
+        .into_iter()
+        .map(|(client, id)| {
+            let (sending, receiving) = client.split();
+            let (outbox, queue) = mpsc::unbounded_channel();
+            tokio::spawn(send_all(sending, queue));
+            ((outbox, Arc::from(id)), receiving)
+        })
+        .unzip())
+}
+
+async fn send_all(mut sending: Sending, mut queue: mpsc::UnboundedReceiver<String>) -> Result<()> {
+    while let Some(text) = queue.recv().await {
+        sending.send(Message::text(text)).await?;
+    }
+    Ok(())
+}
+
+/// Tells the microseconds each message took. Repeats of a message would count twice: at this load there are none.
+async fn listen(mut receiving: Receiving, epoch: Instant, heard: mpsc::UnboundedSender<u64>) -> Result<()> {
+    loop {
+        let frame = receiving.next().await?;
+        if frame.kind == "chat" || frame.kind == "broadcast" {
+            let due = Duration::from_nanos(frame.message.parse()?);
+            heard.send(u64::try_from(epoch.elapsed().saturating_sub(due).as_micros())?)?;
+        }
+    }
+}
