@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use local::{Chaos, Data, Mode, Options, Plan, Runtime};
 use tracing_subscriber::EnvFilter;
 
-use crate::source;
+use crate::{logging, source};
 
 /// Arguments of `webchat local`.
 #[derive(clap::Args)]
@@ -75,7 +75,7 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<u8> {
     let filter = EnvFilter::builder().parse(&args.log).with_context(|| format!("--log {}", args.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    logging::start(filter);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(serve(args))
 }

@@ -8,6 +8,7 @@ mod deliveries;
 mod flaws;
 mod history;
 mod local;
+mod logging;
 mod output;
 mod parked;
 mod replay;
@@ -85,7 +86,7 @@ fn tell(error: &anyhow::Error) {
 
 /// Runs a command until it is done or interrupted. Each is written so that it can be cut off anywhere and run again.
 fn run(command: impl Future<Output = Result<u8>>) -> Result<u8> {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr).init();
+    logging::start(logging::errors());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     let done = runtime.block_on(async {
         tokio::select! {

@@ -199,17 +199,37 @@ async fn the_aws_facing_side_refuses_what_a_page_could_send() {
     assert_eq!(status(&aws, &format!("{list}{signed}")).await, "200");
     assert_eq!(status(&aws, list).await, "403");
     assert_eq!(status(&aws, &format!("{list}{signed}{origin}")).await, "403");
+    assert_eq!(status(&aws, &format!("{list}{signed}sec-fetch-site: same-origin\r\n")).await, "403");
+    let (_, port) = aws.rsplit_once(':').unwrap();
+    for name in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "0.0.0.0"] {
+        let rebound = status_at(&aws, &format!("{name}:{port}"), &format!("{list}{signed}")).await;
+        assert_eq!(rebound, "403", "a page whose name {name} points here");
+    }
+    let asks = "access-control-request-method: POST\r\naccess-control-request-headers: authorization,x-amz-target\r\n";
+    let preflight =
+        exchange(&format!("OPTIONS / HTTP/1.1\r\nhost: {aws}\r\nconnection: close\r\n{signed}{asks}\r\n"), &aws).await;
+    assert!(!preflight.to_lowercase().contains("access-control-allow"), "{preflight}");
+    let twice = status(&aws, &format!("host: evil.example\r\n{list}{signed}")).await;
+    assert!(["400", "403"].contains(&twice.as_str()), "two hosts: {twice}");
 }
 
 async fn status(address: &str, headers: &str) -> String {
+    status_at(address, address, headers).await
+}
+
+async fn status_at(address: &str, host: &str, headers: &str) -> String {
+    let request =
+        format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: 2\r\nconnection: close\r\n{headers}\r\n{{}}");
+    exchange(&request, address).await.split(' ').nth(1).unwrap().to_owned()
+}
+
+async fn exchange(request: &str, address: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request =
-        format!("POST / HTTP/1.1\r\nhost: {address}\r\ncontent-length: 2\r\nconnection: close\r\n{headers}\r\n{{}}");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
-    answer.split(' ').nth(1).unwrap().to_owned()
+    answer
 }
 
 #[tokio::test]

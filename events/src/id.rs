@@ -22,7 +22,7 @@ pub struct ConnectionId(String);
 
 /// Text that is no id of the kind asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no {1}")]
+#[error("`{}` is no {}", .0.escape_debug(), .1)]
 pub struct InvalidId(String, &'static str);
 
 impl ConnectionId {

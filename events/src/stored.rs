@@ -31,8 +31,9 @@ pub struct Undecodable {
     pub why: String,
 }
 
-fn or_unknown(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or("(none)")
+/// A key for a log line: what it holds is somebody else's.
+fn or_unknown(text: &Option<String>) -> String {
+    text.as_deref().unwrap_or("(none)").escape_debug().to_string()
 }
 
 /// The attributes beside `type`, `version` and `data`.

@@ -35,16 +35,18 @@ impl Connect {
     pub(crate) async fn handle(self: Arc<Self>, event: ApiGatewayWebsocketProxyRequest) -> Result<Handshake, Fault> {
         let started = Instant::now();
         let request = Request::of(&event.request_context)?;
-        let origin = event.headers.get("origin").and_then(|origin| origin.to_str().ok());
-        let status_code = if self.allows(origin) { self.open(&request, event.request_context).await } else { 403 };
+        let status_code = if self.allows(&event) { self.open(&request, event.request_context).await } else { 403 };
         info!(function = "connect", connection = %request.connection, status_code, duration_ms = millis(started.elapsed()), "answered");
         Ok(Handshake { status_code })
     }
 
     /// Programs send no `Origin`; browsers always do, and cannot lie about it.
-    fn allows(&self, origin: Option<&str>) -> bool {
-        let listed = |origin: &str| self.origins.iter().any(|allowed| allowed == origin);
-        self.origins.is_empty() || origin.is_none_or(listed)
+    /// Every `Origin` that came must be listed: one that is no text, or hides behind another, is not.
+    fn allows(&self, event: &ApiGatewayWebsocketProxyRequest) -> bool {
+        let (last, all) = (event.headers.get_all("origin"), event.multi_value_headers.get_all("origin"));
+        let mut sent = last.iter().chain(all.iter());
+        let listed = |origin: &[u8]| self.origins.iter().any(|allowed| allowed.as_bytes() == origin);
+        self.origins.is_empty() || sent.all(|origin| listed(origin.as_bytes()))
     }
 
     async fn open(

@@ -149,6 +149,18 @@ async fn connect_refuses_other_origins_a_second_opening_and_a_request_that_waite
     foreign["headers"]["Origin"] = json!("https://elsewhere.example");
     foreign["multiValueHeaders"]["Origin"] = json!(["https://elsewhere.example"]);
     assert_eq!(connect.invoke(&foreign).await, Ok(json!({"statusCode": 403})));
+    let own = "https://chat.example";
+    for (last, all) in [
+        (own, vec!["https://elsewhere.example", own]),
+        ("null", vec!["null"]),
+        ("", vec![""]),
+        ("https://chat.example.evil.example", vec!["https://chat.example.evil.example"]),
+        ("https://chät.example", vec!["https://chät.example"]),
+    ] {
+        foreign["headers"]["Origin"] = json!(last);
+        foreign["multiValueHeaders"]["Origin"] = json!(all);
+        assert_eq!(connect.invoke(&foreign).await, Ok(json!({"statusCode": 403})), "{all:?}");
+    }
     assert_eq!(connect.invoke(&fixture("connect")).await, Ok(json!({"statusCode": 503})), "years old");
     assert_eq!(connection_stream(&runtime, ALICE).await, []);
 

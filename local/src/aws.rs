@@ -1,7 +1,7 @@
 //! The AWS-facing listener: DynamoDB, EventBridge and `@connections` for the SDK clients, on loopback only.
 //!
-//! It refuses what a browser could send: requests with an `Origin`, and such without `Authorization`. Signatures are not
-//! checked. Injected faults act here, around the whole of it, and the inspect page's observer looks on.
+//! It refuses what a browser could send: requests with an `Origin` or for another `Host`, and such without `Authorization`.
+//! Signatures are not checked. Injected faults act here, around the whole of it, and the inspect page's observer looks on.
 
 use axum::{
     Router,
@@ -19,6 +19,7 @@ use crate::{
     bus::EventBridge,
     chaos::Chaos,
     faults::{Effect, Faults, fail_entries, spare_entries},
+    inspect::names_this_machine,
     meter::{Meter, measure},
     observer::{Observer, observe},
     tables::Tables,
@@ -95,8 +96,15 @@ fn refusal(status: u16, error_type: &'static str, message: &str) -> Response {
 
 async fn guard(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if headers.contains_key(header::ORIGIN) || !headers.contains_key(header::AUTHORIZATION) {
-        return refusal(403, "AccessDeniedException", "requests of programs only: signed, and without an Origin");
+    // A GET of a page's own origin carries no `Origin`, and may carry an `Authorization` of the page's making; but it names
+    // the page's host, whatever address that name points to, and browsers mark it.
+    let by_a_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    if by_a_page || !headers.contains_key(header::AUTHORIZATION) || !names_this_machine(request.uri(), headers) {
+        return refusal(
+            403,
+            "AccessDeniedException",
+            "requests of this machine's programs only: signed, and without an Origin",
+        );
     }
     next.run(request).await
 }

@@ -81,7 +81,9 @@ impl FromStr for Cursor {
             None => (text, None),
         };
         let shard = shard.parse().ok().filter(|shard| *shard < LIVE_SHARDS).ok_or(InvalidCursor)?;
-        Ok(Cursor { shard, after })
+        let cursor = Cursor { shard, after };
+        // `+1` and `01` are numbers, too, but not as we write them.
+        (cursor.to_string() == text).then_some(cursor).ok_or(InvalidCursor)
     }
 }
 

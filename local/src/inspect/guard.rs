@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -32,6 +32,14 @@ pub(crate) fn is_this_machine(peer: SocketAddr, headers: &HeaderMap) -> bool {
         && text(header::ORIGIN).is_none_or(own_origin)
         && matches!(text(header::HeaderName::from_static("sec-fetch-site")), None | Some("same-origin" | "none"))
         && !forwarded.into_iter().any(|name| headers.contains_key(name))
+}
+
+/// Whether what the request names as its host, in its address or its headers, is a loopback name. A page whose own name
+/// points here sends that name.
+pub(crate) fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let in_headers = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("unreadable"));
+    let mut names = in_headers.chain(uri.authority().map(Authority::as_str)).peekable();
+    names.peek().is_some() && names.all(is_loopback_host)
 }
 
 fn is_loopback_host(host: &str) -> bool {

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub(crate) use self::guard::is_this_machine;
+pub(crate) use self::guard::{is_this_machine, names_this_machine};
 use self::history::History;
 use crate::{observer::Observer, store::Store, tables::PARKED};
 
