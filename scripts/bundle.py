@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Builds what Lambda runs: `bootstrap`, as target/lambda/<arch>/bootstrap and bootstrap.zip, for arm64 and x86_64.
+"""Builds what Lambda runs: `bootstrap`, as target/lambda/<arch>/bootstrap and bootstrap.zip, for arm64 and x86_64, with a list of what
+is in it (bootstrap.cdx.json).
 
 `make bundle` builds both, `bundle.py x86_64` one of them. The zip has one entry with fixed times and attributes: the same binary
 is the same zip, and a deployment of the same code changes nothing.
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 
+import sbom
 import tools
 
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
@@ -75,7 +77,17 @@ def bundle(arch):
     glibc = check(binary, arch)
     zipped = folder / "bootstrap.zip"
     write_zip(binary, zipped)
+    crates, named = bill_of_materials(binary, arch, folder)
+    print(f"ok {arch}: bootstrap.cdx.json lists {crates} crates, among them all {named} whose sources the binary names", flush=True)
     return f"{zipped.relative_to(tools.ROOT)}, binary {megabytes(binary)}, zip {megabytes(zipped)}, glibc {glibc} or later"
+
+
+def bill_of_materials(binary, arch, folder):
+    """Writes what is in the bundle beside it."""
+    try:
+        return sbom.write(binary, TARGETS[arch], folder / "bootstrap.cdx.json")
+    except ValueError as why:
+        raise Failed(str(why)) from why
 
 
 def build(arch, folder):

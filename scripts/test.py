@@ -65,6 +65,8 @@ STEPS = [
     ),
     Step("cost", "lint", [sys.executable, "scripts/cost.py", "--check"], count=count_checks),
     Step("scale", "lint", [sys.executable, "scripts/scale.py", "--check"], count=count_checks),
+    Step("unused crates", "lint", [tools.CARGO_MACHETE, "--with-metadata"], install=tools.install_cargo_machete),
+    Step("advisories", "lint", [sys.executable, "scripts/advisories.py"], count=count_checks),
     Step("cargo test", "test", ["cargo", "test", "--workspace", "--no-fail-fast"], count=count_cargo_test),
     # The same scenarios with every function a process, as on Lambda. `cargo test` has built bootstrap. One at a time, and
     # without the crowd: its 10,000 pushes from unoptimised processes on two processors run into the calls' 1 s.

@@ -18,6 +18,10 @@ CARGO_DENY_VERSION = "0.20.2"
 CARGO_DENY_ROOT = CACHE / f"cargo-deny-{CARGO_DENY_VERSION}"
 CARGO_DENY = CARGO_DENY_ROOT / "bin" / "cargo-deny"
 
+CARGO_MACHETE_VERSION = "0.9.2"
+CARGO_MACHETE_ROOT = CACHE / f"cargo-machete-{CARGO_MACHETE_VERSION}"
+CARGO_MACHETE = CARGO_MACHETE_ROOT / "bin" / "cargo-machete"
+
 # cargo-lambda comes with zig, which links for Amazon Linux from any machine.
 CARGO_LAMBDA_VERSION = "1.9.2"
 CARGO_LAMBDA_BIN = CACHE / f"cargo-lambda-{CARGO_LAMBDA_VERSION}" / "bin"
@@ -49,10 +53,20 @@ def have_node():
 
 def install_cargo_deny():
     """Builds cargo-deny, unless it is there."""
-    if CARGO_DENY.exists():
+    install_from_crates_io("cargo-deny", CARGO_DENY_VERSION, CARGO_DENY_ROOT)
+
+
+def install_cargo_machete():
+    """Builds cargo-machete, unless it is there."""
+    install_from_crates_io("cargo-machete", CARGO_MACHETE_VERSION, CARGO_MACHETE_ROOT)
+
+
+def install_from_crates_io(program, version, root):
+    """Builds a program into a folder of its own, unless it is there."""
+    if (root / "bin" / program).exists():
         return
-    print(f"building cargo-deny {CARGO_DENY_VERSION} into {CARGO_DENY_ROOT}: once, some minutes", flush=True)
-    run("cargo", "install", "--quiet", "--locked", "--root", CARGO_DENY_ROOT, "--version", CARGO_DENY_VERSION, "cargo-deny")
+    print(f"building {program} {version} into {root}: once, some minutes", flush=True)
+    run("cargo", "install", "--quiet", "--locked", "--root", root, "--version", version, program)
 
 
 def install_cargo_lambda():
