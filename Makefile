@@ -8,10 +8,10 @@
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help test lint transcript screenshots bundle deploy destroy bench soak
+.PHONY: help test lint transcript screenshots bundle deploy destroy bench soak fuzz fuzz-keep
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 test: ## lint and every test; ends with the line `N passed, N failed`
 	@$(PYTHON) scripts/test.py
@@ -24,6 +24,12 @@ bench: ## how fast it is, against targets: make bench, or make bench PART=lambda
 
 soak: ## run on what tests run for a moment, with fresh seeds: make soak MINUTES=30
 	@$(PYTHON) scripts/soak.py "$(MINUTES)"
+
+fuzz: ## look for input that breaks a promise: make fuzz MINUTES=10 [TARGET=frames]; needs a C++ compiler
+	@$(PYTHON) scripts/fuzz.py run "$(MINUTES)" "$(TARGET)"
+
+fuzz-keep: ## add what fuzzing found to reach more code to fuzz/corpus: make fuzz-keep [TARGET=frames]
+	@$(PYTHON) scripts/fuzz.py keep "" "$(TARGET)"
 
 transcript: ## run two wscat sessions and write what they printed into README.md
 	@$(PYTHON) scripts/transcript.py

@@ -13,6 +13,8 @@ pub mod fallback;
 mod fan_out;
 mod frames;
 mod gateway;
+#[doc(hidden)]
+pub mod hostile;
 pub mod list;
 pub mod manage;
 mod parked;

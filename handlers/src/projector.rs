@@ -41,16 +41,20 @@ pub(crate) struct Batch {
 }
 
 /// A record of the batch: its place in the stream, and its event or why there is none.
-struct Record {
-    sequence: String,
-    event: Result<RecordedEvent, Unreadable>,
+pub(crate) struct Record {
+    pub(crate) sequence: String,
+    pub(crate) event: Result<RecordedEvent, Unreadable>,
 }
 
 /// A record to park.
-struct Unreadable {
-    stream: String,
-    id: String,
-    why: String,
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The event's stream, or `unreadable`.
+    pub stream: String,
+    /// The event's id, or a name for the record's place.
+    pub id: String,
+    /// What is wrong.
+    pub why: String,
 }
 
 impl Projector {
@@ -152,7 +156,7 @@ fn rows(records: &[Record]) -> Vec<(Row, Vec<usize>)> {
 }
 
 impl Record {
-    fn read(raw: &RawValue) -> Record {
+    pub(crate) fn read(raw: &RawValue) -> Record {
         match serde_json::from_str::<EventRecord>(raw.get()) {
             Ok(record) => Record {
                 sequence: record.change.sequence_number.clone().unwrap_or_default(),

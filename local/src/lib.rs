@@ -42,6 +42,6 @@ pub use folder::Holder;
 pub use functions::{FunctionError, Functions};
 pub use meter::{Meter, Metered};
 pub use plan::{Calls, Plan};
-pub use runtime::{Data, Mode, Options, Runtime, sdk_config};
+pub use runtime::{Data, Mode, Options, Runtime, routes, sdk_config};
 pub use simulation::{Dialler, Simulation};
 pub use tables::{CONNECTIONS, EVENTS, PARKED};

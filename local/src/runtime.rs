@@ -3,6 +3,7 @@
 //! Used by `webchat local` and by every test that needs AWS. Nothing of the user's own AWS configuration is read.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -457,7 +458,9 @@ fn deploy(
     functions
 }
 
-fn gateway_config(public: SocketAddr) -> GatewayConfig {
+/// The routes of the WebSocket API, and the functions behind them.
+#[must_use]
+pub fn routes() -> HashMap<String, String> {
     let routes = [
         ("$connect", Function::Connect),
         ("$disconnect", Function::Disconnect),
@@ -466,12 +469,11 @@ fn gateway_config(public: SocketAddr) -> GatewayConfig {
         ("chat", Function::Chat),
         ("$default", Function::Fallback),
     ];
-    GatewayConfig {
-        stage: STAGE.into(),
-        api_id: "local".into(),
-        domain_name: public.to_string(),
-        routes: routes.into_iter().map(|(route, function)| (route.to_owned(), function.name().to_owned())).collect(),
-    }
+    routes.into_iter().map(|(route, function)| (route.to_owned(), function.name().to_owned())).collect()
+}
+
+fn gateway_config(public: SocketAddr) -> GatewayConfig {
+    GatewayConfig { stage: STAGE.into(), api_id: "local".into(), domain_name: public.to_string(), routes: routes() }
 }
 
 async fn clean_up(tables: Tables, stop: CancellationToken) {
