@@ -29,52 +29,51 @@ pub fn run(input: &[u8]) {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let read = request.parse(input);
-    world::play(
-        &STAGE,
-        async || Gate { world: World::start().await, appended: 0 },
-        async |gate| {
-            let mut pipe = gate.world.public.enter();
-            let _ = pipe.write_all(input).await;
-            let complete = matches!(read, Ok(httparse::Status::Complete(_)));
-            if !complete {
-                // More could come. It does not: that must end the connection, and nothing else.
-                let _ = pipe.shutdown().await;
-                let _ = pipe.read_to_end(&mut Vec::new()).await;
-                assert!(gate.world.wire.take().is_empty(), "half a request was acted on");
-                return Next::Same;
-            }
-            let status = status(&mut pipe).await;
-            if let Some(status) = status {
-                assert!(STATUSES.contains(&status), "{status}");
-            }
-            drop(pipe);
-            gate.world.gateway.idle().await;
-            // Who is in is seen leaving.
-            while gate.world.gateway.connections() > 0 {
-                tokio::task::yield_now().await;
-            }
-            gate.world.gateway.idle().await;
-            let calls = gate.world.wire.take();
-            let of =
-                |kind: &str| calls.iter().filter(|call| call.body["Item"]["type"]["S"] == kind).collect::<Vec<_>>();
-            let (opened, closed) = (of("ConnectionOpened"), of("ConnectionClosed"));
-            if status == Some(101) {
-                may_enter(&request);
-                assert_eq!(opened.len(), 1, "in, and not recorded");
-                let data = &opened[0].body["Item"]["data"]["M"];
-                assert_eq!(
-                    data["source_ip"]["S"],
-                    PEER.ip().to_string(),
-                    "where a client comes from is not its to say"
-                );
-            } else {
-                assert!(opened.is_empty(), "recorded, and answered {status:?}");
-            }
-            assert_eq!(closed.len(), opened.len(), "as many closed as opened");
-            gate.appended += opened.len() + closed.len();
-            if gate.appended < APPENDED { Next::Same } else { Next::Fresh }
-        },
-    );
+    world::play(&STAGE, Gate::start, async |gate| {
+        let mut pipe = gate.world.public.enter();
+        let _ = pipe.write_all(input).await;
+        let complete = matches!(read, Ok(httparse::Status::Complete(_)));
+        if !complete {
+            // More could come. It does not: that must end the connection, and nothing else.
+            let _ = pipe.shutdown().await;
+            let _ = pipe.read_to_end(&mut Vec::new()).await;
+            assert!(gate.world.wire.take().is_empty(), "half a request was acted on");
+            return Next::Same;
+        }
+        let status = status(&mut pipe).await;
+        if let Some(status) = status {
+            assert!(STATUSES.contains(&status), "{status}");
+        }
+        drop(pipe);
+        gate.world.gateway.idle().await;
+        // Who is in is seen leaving.
+        while gate.world.gateway.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.world.gateway.idle().await;
+        let calls = gate.world.wire.take();
+        let of = |kind: &str| calls.iter().filter(|call| call.body["Item"]["type"]["S"] == kind).collect::<Vec<_>>();
+        let (opened, closed) = (of("ConnectionOpened"), of("ConnectionClosed"));
+        if status == Some(101) {
+            may_enter(&request);
+            assert_eq!(opened.len(), 1, "in, and not recorded");
+            let data = &opened[0].body["Item"]["data"]["M"];
+            assert_eq!(data["source_ip"]["S"], PEER.ip().to_string(), "where a client comes from is not its to say");
+        } else {
+            assert!(opened.is_empty(), "recorded, and answered {status:?}");
+        }
+        assert_eq!(closed.len(), opened.len(), "as many closed as opened");
+        gate.appended += opened.len() + closed.len();
+        if gate.appended < APPENDED { Next::Same } else { Next::Fresh }
+    });
+}
+
+impl Gate {
+    async fn start() -> Gate {
+        let world = World::start().await;
+        world.wire.take();
+        Gate { world, appended: 0 }
+    }
 }
 
 /// The status of the answer; `None` if the connection ends without one.
