@@ -13,6 +13,7 @@ the file that WEBCHAT_BENCH_JSON names (target/bench/<part>.json) and knows its 
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -23,8 +24,18 @@ FOLDER = tools.ROOT / "target" / "bench"
 README = tools.ROOT / "README.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
+ARCH = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
+BUNDLE = [sys.executable, "scripts/bundle.py", ARCH]
+FLOORS_BUILD = ["cargo", "lambda", "build", "--quiet", "--locked", "--profile", "lambda", "-p", "bench"]
+FLOORS = "target/lambda/floors"
+
 # The commands of each part, in the order of the table.
 PARTS = {
+    "lambda": [
+        BUNDLE,
+        [*FLOORS_BUILD, "--bin", "bare", "--bin", "empty", "--lambda-dir", FLOORS],
+        ["cargo", "run", "--quiet", "--release", "-p", "bench", "--bin", "bench", "--", f"target/lambda/{ARCH}/bootstrap", FLOORS],
+    ],
     "replay": [["cargo", "bench", "-q", "-p", "tests", "--bench", "replay"]],
     "growth": [["cargo", "bench", "-q", "-p", "tests", "--bench", "growth"]],
     "local": [

@@ -10,6 +10,7 @@ use aws_sdk_eventbridge::{
     error::{DisplayErrorContext, ProvideErrorMetadata},
     types::{PutEventsRequestEntry, PutEventsResultEntry},
 };
+use futures::{StreamExt, stream};
 use projections::notices::{Notice, SOURCE};
 use tracing::warn;
 
@@ -17,6 +18,8 @@ use tracing::warn;
 const MAX_ENTRIES: usize = 10;
 /// Bytes of details in a call: EventBridge takes 256 KB, counted with source, detail-type and their like.
 const MAX_BYTES: usize = 200_000;
+/// Calls in flight at once: what a batch of the stream causes. Nobody counts on the order of notices.
+const CALLS: usize = 16;
 /// Tries of an entry before it is reported.
 const ATTEMPTS: u32 = 3;
 
@@ -64,9 +67,11 @@ impl Bus {
                 Err(error) => failed.push(Unpublished { index, for_good: true, why: error.to_string() }),
             }
         }
-        for call in calls(entries) {
-            failed.extend(self.put(call).await);
+        let mut puts = stream::iter(calls(entries)).map(|call| self.put(call)).buffer_unordered(CALLS);
+        while let Some(unpublished) = puts.next().await {
+            failed.extend(unpublished);
         }
+        failed.sort_by_key(|unpublished| unpublished.index);
         failed
     }
 

@@ -23,11 +23,14 @@ pub mod projector;
 mod pusher;
 mod registry;
 mod request;
+mod roots;
 mod service;
 mod settings;
 
 pub use bus::{Bus, Unpublished};
+pub use gateway::{Dial, Dialing, Stream};
 pub use parked::{Parked, ParkedRecord};
 pub use registry::Function;
+pub use roots::{Roots, UnusableRoots};
 pub use service::{Answer, Fault, Payload, Service};
-pub use settings::{MissingSetting, Settings, VARIABLES};
+pub use settings::{InvalidSetting, Settings, VARIABLES};

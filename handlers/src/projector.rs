@@ -23,8 +23,8 @@ use tracing::{info, warn};
 
 use crate::{Fault, bus::Bus, parked::Parked, service::millis};
 
-/// Rows being written at once.
-const WRITES: usize = 16;
+/// Rows being written at once: half of a batch at most, so that it is done in two or three times one write's time.
+const WRITES: usize = 32;
 
 /// The handler of the event table's stream.
 pub(crate) struct Projector {

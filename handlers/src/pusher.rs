@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use events::{
     ConnectionId, EventLog, Timing,
     connection::{self, State},
@@ -18,11 +17,8 @@ use tracing::warn;
 use crate::{
     Fault,
     frames::Push,
-    gateway::{GatewayClient, Pushed},
+    gateway::{Frame, GatewayClient, Pushed},
 };
-
-/// Pushes in flight at once.
-const IN_FLIGHT: usize = 64;
 
 /// Pushes frames.
 pub(crate) struct Pusher {
@@ -54,7 +50,7 @@ impl Pusher {
         connections: Vec<ConnectionId>,
     ) -> Result<Vec<(ConnectionId, Fate)>, Fault> {
         let frame = serde_json::to_vec(frame).map_err(|error| Fault::new("InvalidFrame", error))?;
-        let frame = Bytes::from(frame);
+        let frame = Frame::new(frame);
         let give_up = Instant::now() + self.timing.push_budget;
         let mut wait = self.timing.push_backoff;
         let mut settled = Vec::with_capacity(connections.len());
@@ -75,18 +71,18 @@ impl Pusher {
 
     async fn push_once(
         &self,
-        frame: &Bytes,
+        frame: &Frame,
         connections: Vec<ConnectionId>,
     ) -> Result<Vec<(ConnectionId, Fate)>, Fault> {
         let pushes = stream::iter(connections).map(|connection| async move {
-            let fate = self.push_to(&connection, frame.clone()).await?;
+            let fate = self.push_to(&connection, frame).await?;
             Ok((connection, fate))
         });
-        let fates: Vec<Result<_, Fault>> = pushes.buffer_unordered(IN_FLIGHT).collect().await;
+        let fates: Vec<Result<_, Fault>> = pushes.buffer_unordered(self.gateway.in_flight()).collect().await;
         fates.into_iter().collect()
     }
 
-    async fn push_to(&self, connection: &ConnectionId, frame: Bytes) -> Result<Fate, Fault> {
+    async fn push_to(&self, connection: &ConnectionId, frame: &Frame) -> Result<Fate, Fault> {
         match self.gateway.push(connection, frame).await {
             Pushed::Taken => Ok(Fate::Delivered),
             Pushed::Gone => Ok(self.judge_gone(connection).await),

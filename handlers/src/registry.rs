@@ -170,6 +170,7 @@ impl<'a> Parts<'a> {
     }
 
     fn gateway(&self) -> GatewayClient {
-        GatewayClient::new(&self.sdk, &self.settings.gateway_url)
+        let Settings { gateway_url, dial, timing, .. } = self.settings;
+        GatewayClient::new(&self.sdk, gateway_url, dial.clone(), timing.call_timeout)
     }
 }

@@ -4,6 +4,9 @@
 //! the same struct in code.
 
 use events::Timing;
+use http::Uri;
+
+use crate::{Dial, Roots, UnusableRoots};
 
 /// Configuration of every function.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct Settings {
     pub gateway_url: String,
     /// `WEBCHAT_ALLOWED_ORIGINS`, separated by commas. Empty: any origin may connect.
     pub allowed_origins: Vec<String>,
+    /// How the gateway is reached. Deployed: over the network, trusting [`Roots`].
+    pub dial: Dial,
     /// Not configurable when deployed.
     pub timing: Timing,
 }
@@ -34,22 +39,33 @@ pub const VARIABLES: [(&str, bool); 6] = [
     ("WEBCHAT_ALLOWED_ORIGINS", false),
 ];
 
-/// A variable that must be set and is not.
+/// A variable that a function cannot start with.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the environment variable {0} is not set")]
-pub struct MissingSetting(&'static str);
+pub enum InvalidSetting {
+    /// It must be set.
+    #[error("the environment variable {0} is not set")]
+    Missing(&'static str),
+    /// It must be a URL with scheme and host.
+    #[error("the environment variable {0} is `{1}`, which is no URL such as https://….amazonaws.com/poc")]
+    NoUrl(&'static str, String),
+    /// It must name certificates.
+    #[error(transparent)]
+    Roots(#[from] UnusableRoots),
+}
 
 impl Settings {
     /// Reads the process's environment.
-    pub fn from_env() -> Result<Settings, MissingSetting> {
-        Settings::from_variables(|name| std::env::var(name).ok())
+    pub fn from_env() -> Result<Settings, InvalidSetting> {
+        let roots = Roots::from_env()?;
+        let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
+        Ok(Settings { dial: Dial::Network(roots), ..settings })
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, MissingSetting> {
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, InvalidSetting> {
         let [events, connections, parked, bus, gateway, origins] = VARIABLES.map(|(name, required)| {
             let value = variable(name).filter(|value| !value.is_empty());
             match value {
-                None if required => Err(MissingSetting(name)),
+                None if required => Err(InvalidSetting::Missing(name)),
                 value => Ok(value.unwrap_or_default()),
             }
         });
@@ -58,11 +74,17 @@ impl Settings {
             connections_table: connections?,
             parked_table: parked?,
             bus: bus?,
-            gateway_url: gateway?,
+            gateway_url: url(VARIABLES[4].0, gateway?)?,
             allowed_origins: origins?.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_owned).collect(),
+            dial: Dial::default(),
             timing: Timing::default(),
         })
     }
+}
+
+fn url(name: &'static str, value: String) -> Result<String, InvalidSetting> {
+    let usable = |url: Uri| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"));
+    if value.parse().is_ok_and(usable) { Ok(value) } else { Err(InvalidSetting::NoUrl(name, value)) }
 }
 
 #[cfg(test)]
@@ -71,8 +93,24 @@ mod tests {
 
     #[test]
     fn a_missing_variable_is_named() {
-        let missing = Settings::from_variables(|name| (name != "WEBCHAT_BUS").then(|| name.to_owned()));
-        assert_eq!(missing.err(), Some(MissingSetting("WEBCHAT_BUS")));
+        let missing = Settings::from_variables(|name| (name != "WEBCHAT_BUS").then(|| any(name)));
+        assert_eq!(missing.err(), Some(InvalidSetting::Missing("WEBCHAT_BUS")));
+    }
+
+    #[test]
+    fn a_gateway_that_is_no_url_is_refused_at_start() {
+        for wrong in
+            ["nn27okk1we.execute-api.us-east-1.amazonaws.com/poc", "wss://chat.example/poc", "https:///poc", "poc"]
+        {
+            let settings = Settings::from_variables(|name| {
+                Some(if name == "WEBCHAT_GATEWAY_URL" { wrong.to_owned() } else { any(name) })
+            });
+            assert_eq!(settings.err(), Some(InvalidSetting::NoUrl("WEBCHAT_GATEWAY_URL", wrong.to_owned())));
+        }
+    }
+
+    fn any(name: &str) -> String {
+        format!("https://{name}.example")
     }
 
     #[test]
@@ -80,7 +118,7 @@ mod tests {
         let origins = |list: Option<&str>| {
             let settings = Settings::from_variables(|name| match name {
                 "WEBCHAT_ALLOWED_ORIGINS" => list.map(str::to_owned),
-                name => Some(name.to_owned()),
+                name => Some(any(name)),
             });
             settings.map(|s| s.allowed_origins)
         };

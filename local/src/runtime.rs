@@ -14,7 +14,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use axum::{Router, serve::ListenerExt};
 use events::{EventLog, Timing};
-use handlers::{Function, Settings};
+use handlers::{Dial, Function, Settings};
 use projections::ConnectionsView;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -383,6 +383,7 @@ pub(crate) fn settings(aws_url: &str, public: SocketAddr, timing: Timing) -> Set
             format!("http://localhost:{port}"),
             format!("http://{public}"),
         ],
+        dial: Dial::default(),
         timing,
     }
 }
