@@ -1,7 +1,7 @@
 //! The runtime simulated: the same parts in one task, without sockets, threads or a clock of its own, so that a seed goes the
 //! same way again (docs/adr/0008).
 //!
-//! SDK clients reach the AWS-facing router as values of HTTP, clients reach the gateway over pipes in memory, tables run where
+//! SDK clients reach the AWS-facing router as values of HTTP, pushes and clients come over pipes in memory, tables run where
 //! they are called. Every call takes some milliseconds each way, by the seed: that is what makes orders vary. It must run on
 //! a `current_thread` runtime of tokio whose time is paused.
 
@@ -25,11 +25,15 @@ use aws_smithy_types::body::SdkBody;
 use axum::{
     Extension, Router,
     body::{Body, to_bytes},
-    extract::ConnectInfo,
+    extract::{ConnectInfo, Request},
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
     serve::Listener,
 };
 use chrono::{DateTime, Utc};
 use events::time;
+use handlers::{Dial, Settings, Stream};
 use tokio::{
     io::{DuplexStream, duplex},
     sync::{mpsc, oneshot},
@@ -66,9 +70,10 @@ impl Simulation {
     pub fn start(options: Options, seed: u64, began: DateTime<Utc>) -> Result<Simulation, StartError> {
         let (_clock, _seeded) = (time::simulate(began), randomness::simulate(seed));
         let wire = Wire::default();
+        let (pushes, pushed) = mpsc::unbounded_channel();
         let place = Place {
             public: PUBLIC,
-            settings: settings(AWS_URL, PUBLIC, options.timing.clone()),
+            settings: Settings { dial: through(Dialler(pushes)), ..settings(AWS_URL, PUBLIC, options.timing.clone()) },
             sdk: simulated_sdk(&wire),
             tables: Tables::inline()?,
             store: Arc::new(Store::open(None)?),
@@ -76,6 +81,8 @@ impl Simulation {
             launcher: None,
         };
         let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);
+        let push_router = aws_router.clone().layer(from_fn(under_way));
+        tokio::spawn(async move { axum::serve(Pipes(pushed), push_router).await });
         wire.connect(aws_router);
         runtime.begin(mapping)?;
         let (dial, dialled) = mpsc::unbounded_channel();
@@ -156,6 +163,25 @@ impl HttpConnector for Wire {
             answered.await.unwrap_or_else(|_| Err(ConnectorError::io("the server went away".into())))
         })
     }
+}
+
+/// The way of the push client, which opens its own connections.
+fn through(dialler: Dialler) -> Dial {
+    Dial::Through(Arc::new(move || {
+        let pipe: Box<dyn Stream> = Box::new(dialler.dial());
+        Box::pin(std::future::ready(Ok(pipe)))
+    }))
+}
+
+/// What [`carry`] does for the SDK's clients: a push that was given up takes effect all the same.
+async fn under_way(request: Request, next: Next) -> Response {
+    let answered = tokio::spawn(async move {
+        travel().await;
+        let response = next.run(request).await;
+        travel().await;
+        response
+    });
+    answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn carry(router: Router, request: HttpRequest, answer: oneshot::Sender<Result<HttpResponse, ConnectorError>>) {
