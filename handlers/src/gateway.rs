@@ -1,7 +1,7 @@
 //! The gateway: `@connections` of API Gateway. Pushes frames, and tells whether a connection is there.
 //!
 //! A small client of our own, as the SDK's takes five times the processor time for a push, and pushes are what this chat
-//! spends it on (docs/adr/0009). It signs ([`signer`]) and sends ([`connections`]) as the SDK would, and the tests hold it to
+//! spends it on (docs/adr/0012). It signs ([`signer`]) and sends ([`connections`]) as the SDK would, and the tests hold it to
 //! that. Nothing is retried in here but what a dead kept-alive connection lost: the waits between tries of a push are
 //! `pusher`'s to choose, as an early 410 is tried again too, and many connections share one budget of time.
 

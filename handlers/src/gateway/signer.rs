@@ -2,7 +2,7 @@
 //!
 //! A broadcast signs a thousand requests that differ in one path segment. So what depends on the credentials and the second
 //! alone is made once a second ([`Stamp`]), and the hash of a body once per broadcast ([`Frame`]). The tests hold every
-//! header to those of `aws_sigv4::http_request::sign` (docs/adr/0009).
+//! header to those of `aws_sigv4::http_request::sign` (docs/adr/0012).
 
 use std::{
     fmt::Write,
