@@ -30,8 +30,8 @@ use tests::{
 
 /// Runs of which the cheapest counts: others only add what the machine did meanwhile.
 const RUNS: usize = 3;
-/// Operations of a run that takes less than a millisecond each.
-const REPEATS: usize = 50;
+/// Operations of a run, if each takes about a millisecond.
+const REPEATS: usize = 200;
 /// What a curve may be off: a hundred times the rows are a level more of the store's trees, and fewer hits in its caches.
 const GROWTH: f64 = 1.5;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/growth.json");
@@ -103,6 +103,14 @@ async fn size_of(size: usize, points: &mut Vec<Value>) {
     let from = audience::connection(0);
     let mut point = |name: &str, (cpu, cost): (Duration, Cost)| points.push(told(name, size, cpu, &cost));
 
+    let list = world.service(Function::List);
+    let asked = json!({"action": "list", "limit": 100});
+    let listed = world.least(REPEATS, async || invoke(&list, Function::List, request("list", &from, &asked)).await);
+    point("list of 100", listed.await);
+    let repeats = (REPEATS * 100 / size).max(1);
+    point("broadcast, plan", world.least(repeats, async || world.plan().await).await);
+    point("broadcast", world.least((repeats / 10).max(1), async || world.broadcast(size).await).await);
+    // Last, as each of them is one more to list and to reach.
     let connect = world.service(Function::Connect);
     let mut next = size;
     let opened = world.least(REPEATS, async || {
@@ -111,17 +119,11 @@ async fn size_of(size: usize, points: &mut Vec<Value>) {
         world.runtime.idle().await;
     });
     point("connect", opened.await);
-    let list = world.service(Function::List);
-    let asked = json!({"action": "list", "limit": 100});
-    point(
-        "list of 100",
-        world.least(REPEATS, async || invoke(&list, Function::List, request("list", &from, &asked)).await).await,
-    );
-    point("broadcast, plan", world.least(1, async || world.plan().await).await);
-    point("broadcast", world.once(async || world.broadcast(size).await).await);
     world.runtime.stop().await;
 
-    let replayed = replay(folder.path(), size).await;
+    let log = tempfile::tempdir().unwrap();
+    load_events(log.path(), size).await;
+    let replayed = replay(log.path(), size).await;
     point("replay", (replayed, Cost::default()));
 }
 
@@ -137,7 +139,9 @@ impl World {
     async fn start(folder: &Path) -> World {
         let (faults, meter) = (Faults::default(), Meter::on());
         answer_for_all(&faults);
-        let timing = Timing { sweep_interval: Duration::from_secs(24 * 3600), ..Timing::default() };
+        // Neither sweeps nor a pace: what counts is processor time.
+        let (sweep_interval, page_interval) = (Duration::from_secs(24 * 3600), Duration::ZERO);
+        let timing = Timing { sweep_interval, page_interval, ..Timing::default() };
         let data = Data::Folder(folder.into());
         let options = Options { data, timing, faults, meter: meter.clone(), ..Options::default() };
         let runtime = Runtime::start(options).await.unwrap();
@@ -183,13 +187,6 @@ impl World {
         what().await;
         (runs.into_iter().min().unwrap(), self.ledger.take())
     }
-
-    async fn once(&self, what: impl AsyncFnOnce()) -> (Duration, Cost) {
-        drop(self.ledger.take());
-        let before = processor_time();
-        what().await;
-        (processor_time() - before, self.ledger.take())
-    }
 }
 
 fn said() -> Broadcast {
@@ -226,10 +223,13 @@ async fn replay(folder: &Path, least: usize) -> Duration {
     let replay = Reconciliation { log: &log, view: &view, scope, mode: Mode::Repair, segments: 1 };
     // The first one puts right what is missing; the second one finds all as it should be.
     replay.run(drop, |_| {}).await.unwrap();
+    let repeats = (REPEATS * 100 / least).max(1);
     let before = processor_time();
-    let report = replay.run(drop, |_| {}).await.unwrap();
-    assert!(report.events >= least as u64 && report.differences == 0, "{report:?}");
-    processor_time() - before
+    for _ in 0..repeats {
+        let report = replay.run(drop, |_| {}).await.unwrap();
+        assert!(report.events >= least as u64 && report.differences == 0, "{report:?}");
+    }
+    (processor_time() - before) / u32::try_from(repeats).unwrap()
 }
 
 fn told(name: &str, at: usize, cpu: Duration, cost: &Cost) -> Value {
@@ -239,14 +239,12 @@ fn told(name: &str, at: usize, cpu: Duration, cost: &Cost) -> Value {
     json!({"one": name, "at": at, "cpu_ms": cpu, "calls": calls, "writes": writes, "reads": reads})
 }
 
-/// Processor time of all threads.
+/// Processor time of all threads, those that have ended, too. In steps of 10 ms: hence the repeats.
 fn processor_time() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").expect("/proc, so Linux").flatten();
-    let spent = tasks.filter_map(|task| {
-        let schedule = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        schedule.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(spent.sum())
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc, so Linux");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 fn machine() -> String {

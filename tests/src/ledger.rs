@@ -92,13 +92,13 @@ impl Cost {
     /// All write units, those of indexes too.
     #[must_use]
     pub fn all_writes(&self) -> f64 {
-        self.calls.values().map(|calls| calls.write + calls.index_write).sum()
+        self.calls.values().fold(0.0, |all, calls| all + calls.write + calls.index_write)
     }
 
     /// All read units.
     #[must_use]
     pub fn all_reads(&self) -> f64 {
-        self.calls.values().map(|calls| calls.read).sum()
+        self.calls.values().fold(0.0, |all, calls| all + calls.read)
     }
 }
 
