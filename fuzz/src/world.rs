@@ -108,6 +108,7 @@ fn settings() -> Settings {
         bus: "none".into(),
         gateway_url: "http://127.0.0.1:1/local".into(),
         allowed_origins: vec![ORIGIN.into()],
+        dial: handlers::Dial::default(),
         timing: Timing::default(),
     }
 }
