@@ -19,12 +19,11 @@ use aws_smithy_runtime_api::{
 };
 use tokio::sync::Semaphore;
 
-/// Far more than keep the tables busy (a call takes a millisecond of them).
-const AT_ONCE: usize = 256;
+use crate::files::Room;
 
-/// An HTTP client of which at most [`AT_ONCE`] calls are under way.
+/// An HTTP client of which at most so many calls are under way as there are files for.
 pub(crate) fn bounded(client: impl HttpClient + 'static) -> SharedHttpClient {
-    Bounded { inner: client.into_shared(), turns: Arc::new(Semaphore::new(AT_ONCE)) }.into_shared()
+    Bounded { inner: client.into_shared(), turns: Arc::new(Semaphore::new(Room::make().calls)) }.into_shared()
 }
 
 #[derive(Clone, Debug)]

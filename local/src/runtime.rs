@@ -23,7 +23,8 @@ use tracing::{error, warn};
 use crate::{
     Chaos, Faults, Functions, Holder, Meter, StartError, aws,
     bus::{BUS, EventBridge},
-    calls, files,
+    calls,
+    files::Room,
     folder::Folder,
     gateway::{Gateway, GatewayConfig},
     inspect::Inspect,
@@ -152,7 +153,7 @@ impl Runtime {
         let sdk = sdk_config(&aws_url);
         let settings = settings(&aws_url, public_address, options.timing.clone());
         let launcher = launcher(&options.functions, &settings, &aws_url).await?;
-        let max_connections = options.max_connections.unwrap_or_else(files::room_for_connections);
+        let max_connections = options.max_connections.unwrap_or_else(|| Room::make().connections);
         let head_limit = options.timing.head_limit;
         let place = Place { public: public_address, settings, sdk, tables, store, folder, launcher };
         let Assembled { runtime, aws_router, public_router, mapping } = assemble(options, place);

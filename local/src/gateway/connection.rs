@@ -21,7 +21,7 @@ const QUEUED_BYTES: usize = 1024 * 1024;
 
 /// Frames of one client being worked on; with more, its socket is not read. Bounds what a flood can occupy, and how long the frames
 /// of others wait behind it.
-pub(super) const CONCURRENT_FRAMES: u32 = 64;
+pub(super) const CONCURRENT_FRAMES: u32 = 16;
 
 /// Who is at the other end, as events and `GetConnection` say it.
 #[derive(Clone, Debug, Serialize)]

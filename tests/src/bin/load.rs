@@ -56,6 +56,9 @@ enum What {
         /// At least one round, and then as many as fit
         #[arg(long, default_value_t = 0)]
         minutes: u64,
+        /// Messages a second of those who mean well
+        #[arg(long, default_value_t = 200.0)]
+        rate: f64,
     },
 }
 
@@ -67,7 +70,9 @@ fn main() -> Result<()> {
         What::Hold { url, connections } => runtime.block_on(crowd::hold(&url, connections)),
         What::Chat { url, pace } => print(&runtime.block_on(latency::chat(&url, pace))?),
         What::Broadcast { url, pace } => print(&runtime.block_on(latency::broadcast(&url, pace))?),
-        What::Soak { webchat, connections, minutes } => runtime.block_on(soak::run(&webchat, connections, minutes)),
+        What::Soak { webchat, connections, minutes, rate } => {
+            runtime.block_on(soak::run(&webchat, connections, minutes, rate))
+        }
         What::Bench { webchat } => {
             let rows = bench::run(&webchat)?;
             let file = std::env::var("WEBCHAT_BENCH_JSON").unwrap_or_else(|_| "target/bench/local.json".to_owned());

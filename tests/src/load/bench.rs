@@ -139,8 +139,9 @@ fn note(runs: &[(Latency, f64)]) -> String {
     let (latency, _) = &runs[0];
     let slowest = runs.iter().map(|(latency, _)| latency.rate).fold(f64::MAX, f64::min);
     let cpu = runs.iter().map(|(latency, cpu)| cpu / latency.received as f64).fold(f64::MAX, f64::min);
+    let refused: u64 = runs.iter().map(|(latency, _)| latency.sent - latency.accepted).sum();
     format!(
-        "open loop, {} sent in each of {} runs, {slowest:.0} a second or more; {cpu:.2} ms of CPU for each received, start included",
+        "open loop, {} sent in each of {} runs, {slowest:.0} a second or more, {refused} refused; {cpu:.2} ms of CPU for each received, start included",
         latency.sent,
         runs.len()
     )

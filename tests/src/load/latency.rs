@@ -11,7 +11,6 @@ use futures::{SinkExt, StreamExt, future::try_join_all, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
     time::{sleep_until, timeout},
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -29,6 +28,8 @@ pub struct Latency {
     pub clients: usize,
     /// Messages sent.
     pub sent: u64,
+    /// Messages the server has accepted; it refuses what it cannot record in time, such as when it has far too much to do.
+    pub accepted: u64,
     /// Messages received; of a broadcast each recipient counts.
     pub received: u64,
     /// Messages a second as asked for, and as sent.
@@ -72,22 +73,10 @@ async fn measure(url: &str, pace: Pace, heard_by: u64, frame: impl Fn(&str, u128
     let (senders, receivers) = gather(url, pace.clients).await?;
     let epoch = Instant::now();
     let count = (pace.rate * pace.seconds as f64) as u64;
-    let (heard, mut hearing) = mpsc::unbounded_channel();
-    let mut readers = JoinSet::new();
-    receivers.into_iter().for_each(|receiver| drop(readers.spawn(listen(receiver, epoch, heard.clone()))));
+    let (heard, hearing) = mpsc::unbounded_channel();
+    receivers.into_iter().for_each(|receiver| drop(tokio::spawn(listen(receiver, epoch, heard.clone()))));
     drop(heard);
-
-    let recording = tokio::spawn(async move {
-        let mut took: Vec<u64> = Vec::new();
-        for _ in 0..count * heard_by {
-            match timeout(PATIENCE, hearing.recv()).await {
-                Ok(Some(micros)) => took.push(micros),
-                _ => break,
-            }
-        }
-        took.sort_unstable();
-        took
-    });
+    let recording = tokio::spawn(record(hearing, count, heard_by));
     for number in 0..count {
         let due = Duration::from_secs_f64(number as f64 / pace.rate);
         sleep_until((epoch + due).into()).await;
@@ -96,12 +85,13 @@ async fn measure(url: &str, pace: Pace, heard_by: u64, frame: impl Fn(&str, u128
         senders[from].0.send(frame(next, due.as_nanos())).ok().context("a client ended")?;
     }
     let sending_took = epoch.elapsed();
-    let took = recording.await?;
+    let Heard { accepted, took, .. } = recording.await?;
     ensure!(!took.is_empty(), "nothing was received");
     let quantile = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
     Ok(Latency {
         clients: pace.clients,
         sent: count,
+        accepted,
         received: took.len() as u64,
         rate_wanted: pace.rate,
         rate: count as f64 / sending_took.as_secs_f64(),
@@ -109,6 +99,36 @@ async fn measure(url: &str, pace: Pace, heard_by: u64, frame: impl Fn(&str, u128
         p99: quantile(0.99),
         max: quantile(1.0),
     })
+}
+
+/// What the clients heard.
+#[derive(Default)]
+struct Heard {
+    accepted: u64,
+    refused: u64,
+    /// Of each message received, in microseconds, the shortest first.
+    took: Vec<u64>,
+}
+
+enum Hears {
+    Accepted,
+    Refused,
+    Message(u64),
+}
+
+/// Until every message is answered, and everyone has heard what was accepted; or nothing comes any more.
+async fn record(mut hearing: mpsc::UnboundedReceiver<Hears>, count: u64, heard_by: u64) -> Heard {
+    let mut all = Heard::default();
+    while all.accepted + all.refused < count || (all.took.len() as u64) < all.accepted * heard_by {
+        match timeout(PATIENCE, hearing.recv()).await {
+            Ok(Some(Hears::Accepted)) => all.accepted += 1,
+            Ok(Some(Hears::Refused)) => all.refused += 1,
+            Ok(Some(Hears::Message(micros))) => all.took.push(micros),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    all.took.sort_unstable();
+    all
 }
 
 /// A client's way to send, and its connection id.
@@ -138,13 +158,18 @@ async fn send_all(mut sending: Sending, mut queue: mpsc::UnboundedReceiver<Strin
     Ok(())
 }
 
-/// Tells the microseconds each message took. Repeats of a message would count twice: at this load there are none.
-async fn listen(mut receiving: Receiving, epoch: Instant, heard: mpsc::UnboundedSender<u64>) -> Result<()> {
+/// Tells what comes. A repeat of a message would count twice: at the loads measured there are none.
+async fn listen(mut receiving: Receiving, epoch: Instant, heard: mpsc::UnboundedSender<Hears>) -> Result<()> {
     loop {
         let frame = receiving.next().await?;
-        if frame.kind == "chat" || frame.kind == "broadcast" {
-            let due = Duration::from_nanos(frame.message.parse()?);
-            heard.send(u64::try_from(epoch.elapsed().saturating_sub(due).as_micros())?)?;
-        }
+        heard.send(match frame.kind.as_str() {
+            "accepted" => Hears::Accepted,
+            "error" => Hears::Refused,
+            "chat" | "broadcast" => {
+                let due = Duration::from_nanos(frame.message.parse()?);
+                Hears::Message(u64::try_from(epoch.elapsed().saturating_sub(due).as_micros())?)
+            }
+            _ => continue,
+        })?;
     }
 }

@@ -1,8 +1,8 @@
 //! The long run of `webchat local` under clients that behave badly: `make soak`. Ten thousand idle connections are held all the while.
 //!
 //! Each step prints a line of JSON: what was done, what it cost, and how two hundred messages a second of a hundred clients who mean
-//! well fared meanwhile. A step fails when one of those is not received, when the server ends, or when memory grows past its bound;
-//! latency is told and not judged, as it is the machine's as well.
+//! well fared meanwhile. A step fails when one of those that was accepted is not received, when the server ends, or when memory grows
+//! past its bound; latency is told and not judged, as it is the machine's as well.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ const FEW_FILES: usize = 256;
 const TOO_MANY: usize = 400;
 
 /// Runs the steps once, and again until the time is over.
-pub async fn run(program: &Path, connections: usize, minutes: u64) -> Result<()> {
+pub async fn run(program: &Path, connections: usize, minutes: u64, rate: f64) -> Result<()> {
     super::allow_open_files(connections.max(5000))?;
     let until = Instant::now() + Duration::from_secs(minutes * 60);
     let mut server = Server::start(program, Data::NewFolder)?;
@@ -40,7 +40,7 @@ pub async fn run(program: &Path, connections: usize, minutes: u64) -> Result<()>
     loop {
         round += 1;
         for attack in Attack::ALL {
-            step(&mut server, attack, round).await?;
+            step(&mut server, attack, round, rate).await?;
             crowd.ping().with_context(|| format!("after {attack:?}"))?;
         }
         if Instant::now() >= until {
@@ -99,10 +99,10 @@ impl Attack {
 }
 
 /// One attack, with others talking from before it until after it.
-async fn step(server: &mut Server, attack: Attack, round: u32) -> Result<()> {
+async fn step(server: &mut Server, attack: Attack, round: u32, rate: f64) -> Result<()> {
     let (memory, cpu, began) = (server.memory()?, server.processor_time()?, Instant::now());
     let others = Command::new(std::env::current_exe()?)
-        .args(["chat", "--url", server.url(), "--clients", "100", "--rate", "200", "--seconds", "20"])
+        .args(["chat", "--url", server.url(), "--clients", "100", "--rate", &rate.to_string(), "--seconds", "20"])
         .stdout(Stdio::piped())
         .spawn()?;
     let done = attack.run(server.url()).await?;
@@ -118,7 +118,8 @@ async fn step(server: &mut Server, attack: Attack, round: u32) -> Result<()> {
             "memory_before": memory, "memory_after": after, "open_files": server.open_files()?, "others": others})
     );
     ensure!(server.is_up()?, "the server ended during {attack:?}");
-    ensure!(others.received == others.sent, "{} of {} messages of the others arrived", others.received, others.sent);
+    // More than was accepted may arrive: what was refused for want of an answer may have been recorded all the same.
+    ensure!(others.received >= others.accepted, "{} of {} messages arrived", others.received, others.accepted);
     ensure!(after < memory + STEP_BYTES, "{attack:?} left {} MB behind", (after - memory) / 1_000_000);
     Ok(())
 }
@@ -127,7 +128,8 @@ async fn step(server: &mut Server, attack: Attack, round: u32) -> Result<()> {
 fn out_of_files(program: &Path) -> Result<()> {
     let limited = format!("ulimit -n {FEW_FILES}; exec \"$0\" \"$@\"");
     let mut server = Server::start_under(&["sh", "-c", &limited], program, Data::Memory)?;
-    let room = FEW_FILES * 3 / 4;
+    // Of so few files, clients get half (local/src/files.rs).
+    let room = FEW_FILES / 2;
     let mut crowd = Crowd::gather(server.url(), room)?;
     let refused = Crowd::gather(server.url(), TOO_MANY - room);
     ensure!(refused.is_err(), "{TOO_MANY} connections were let in with {FEW_FILES} files");
