@@ -48,7 +48,7 @@ PRICES = {
 ASSUMED = {
     "call_ms": (10, "ms that a call to DynamoDB, EventBridge or the gateway takes; Lambda is billed while it waits"),
     "invocation_ms": (1, "ms of an invocation beside its calls: measured CPU is below that (`make bench`)"),
-    "in_flight": (64, "pushes that a page has in flight (`IN_FLIGHT` of `handlers/src/pusher.rs`)"),
+    "in_flight": (64, "pushes that a page has in flight in a function that has just started (`HANDSHAKES` of `handlers/src/gateway.rs`; warm, up to 128)"),
     "page": (500, "recipients of a page (`PAGE` of `handlers/src/fan_out.rs`)"),
     "batch": (1, "events in a batch for the projector: 1 when little happens; under load up to 100, and its part shrinks to nothing"),
     "log_bytes": (1_400, "bytes of logs for an invocation: our line of about 400, Lambda's own two of about 1,000"),
