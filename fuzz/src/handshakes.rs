@@ -94,8 +94,7 @@ fn may_enter(request: &httparse::Request<'_, '_>) {
     assert!(!all("sec-websocket-key").is_empty());
     assert!(all("sec-websocket-version").contains(&b"13".as_slice()));
     assert!(all("upgrade").iter().any(|upgrade| upgrade.eq_ignore_ascii_case(b"websocket")));
-    let path = request.path.unwrap_or_default();
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
-    let stage = path.split('?').next().unwrap_or_default().trim_start_matches('/');
+    let path = world::path(request.path.unwrap_or_default());
+    let stage = path.strip_prefix('/').unwrap_or_default();
     assert_eq!(percent_encoding::percent_decode_str(stage).decode_utf8_lossy(), "local", "{path}");
 }

@@ -64,10 +64,7 @@ pub fn run(input: &[u8]) {
 
 /// Whether the path is that of the connection, in either spelling.
 fn addresses(path: &str, id: &str) -> bool {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let absolute = path.split_once("://").map(|(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
-    let path = absolute.unwrap_or(path);
-    let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
+    let mut segments = world::path(path).strip_prefix('/').unwrap_or_default().split('/');
     let [stage, api, connection, end] = std::array::from_fn(|_| segments.next());
     let decoded = |segment: Option<&str>| {
         segment.map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())

@@ -158,6 +158,15 @@ impl axum::serve::Listener for Callers {
     }
 }
 
+/// The path of a request's target, which may be a whole address.
+pub fn path(target: &str) -> &str {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    match path.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+        _ => path,
+    }
+}
+
 /// Runs `play` with what this thread has set up, which is set up anew by `start` when `play` says that it is used up.
 pub fn play<S: 'static>(
     stage: &'static std::thread::LocalKey<RefCell<Option<Stage<S>>>>,
