@@ -141,7 +141,7 @@ export class Monitoring extends Construct {
     for (const name of ['post', 'manage'] as const) {
       new MetricFilter(logs[name], 'Throttled', {
         logGroup: logs[name],
-        // As the SDK's errors show the status of the answer; see `sort` in handlers/src/gateway.rs.
+        // As a push's error shows the status of the answer; see `sort` in handlers/src/gateway.rs.
         filterPattern: FilterPattern.literal('"StatusCode(429)"'),
         metricNamespace: 'webchat',
         metricName: this.throttled().metricName,
