@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 
+import bundle
 import tools
 
 FOLDER = tools.ROOT / "target" / "bench"
@@ -26,7 +27,10 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 ARCH = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
 BUNDLE = [sys.executable, "scripts/bundle.py", ARCH]
-FLOORS_BUILD = ["cargo", "lambda", "build", "--quiet", "--locked", "--profile", "lambda", "-p", "bench"]
+FLOORS_BUILD = [
+    "cargo", "lambda", "build", "--quiet", "--locked", "--profile", "lambda", "-p", "bench",
+    "--target", bundle.target_with_glibc(ARCH),
+]  # fmt: skip
 FLOORS = "target/lambda/floors"
 
 # The commands of each part, in the order of the table.

@@ -12,7 +12,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use bytes::Bytes;
 use events::ConnectionId;
 use http::{HeaderMap, Method, StatusCode, Uri};

@@ -24,6 +24,7 @@ mod pusher;
 mod registry;
 mod request;
 mod roots;
+mod sdk;
 mod service;
 mod settings;
 
@@ -32,5 +33,6 @@ pub use gateway::{Dial, Dialing, Stream};
 pub use parked::{Parked, ParkedRecord};
 pub use registry::Function;
 pub use roots::{Roots, UnusableRoots};
+pub use sdk::sdk_from_env;
 pub use service::{Answer, Fault, Payload, Service};
 pub use settings::{InvalidSetting, Settings, VARIABLES};

@@ -1,7 +1,6 @@
 //! The `bootstrap` of every Lambda: runs the function that `_HANDLER` names.
 
-use aws_config::BehaviorVersion;
-use handlers::{Dial, Function, Settings};
+use handlers::{Function, Roots, Settings, sdk_from_env};
 use lambda_runtime::{Error, run, tracing::subscriber};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,12 +9,10 @@ async fn main() -> Result<(), Error> {
     let handler = std::env::var("_HANDLER").unwrap_or_default();
     let function = Function::named(&handler).ok_or_else(|| format!("_HANDLER is `{handler}`, which is no function"))?;
     // As a text: what `main` returns is printed by its `Debug`.
-    let settings = Settings::from_env().map_err(|error| error.to_string())?;
-    let mut sdk = aws_config::defaults(BehaviorVersion::latest());
-    if let Dial::Network(roots) = &settings.dial {
-        sdk = sdk.http_client(roots.http_client());
-    }
-    let service = function.service(&settings, &sdk.load().await);
+    let roots = Roots::from_env().map_err(|error| error.to_string())?;
+    let settings = Settings::from_env(&roots).map_err(|error| error.to_string())?;
+    let sdk = sdk_from_env(&roots).map_err(|error| error.to_string())?;
+    let service = function.service(&settings, &sdk);
     run(lambda_runtime::service_fn(move |event| service(event))).await
 }
 

@@ -5,7 +5,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
 use events::{EventLog, Timing};
 use projections::ConnectionsView;
 

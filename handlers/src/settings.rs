@@ -6,7 +6,7 @@
 use events::Timing;
 use http::Uri;
 
-use crate::{Dial, Roots, UnusableRoots};
+use crate::{Dial, Roots};
 
 /// Configuration of every function.
 #[derive(Clone, Debug)]
@@ -48,17 +48,13 @@ pub enum InvalidSetting {
     /// It must be a URL with scheme and host.
     #[error("the environment variable {0} is `{1}`, which is no URL such as https://….amazonaws.com/poc")]
     NoUrl(&'static str, String),
-    /// It must name certificates.
-    #[error(transparent)]
-    Roots(#[from] UnusableRoots),
 }
 
 impl Settings {
     /// Reads the process's environment.
-    pub fn from_env() -> Result<Settings, InvalidSetting> {
-        let roots = Roots::from_env()?;
+    pub fn from_env(roots: &Roots) -> Result<Settings, InvalidSetting> {
         let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
-        Ok(Settings { dial: Dial::Network(roots), ..settings })
+        Ok(Settings { dial: Dial::Network(roots.clone()), ..settings })
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, InvalidSetting> {

@@ -9,12 +9,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_config::SdkConfig;
 use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_types::SdkConfig;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::time;
