@@ -11,14 +11,17 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use local::{Calls, Plan};
 use tests::simulation::{Likes, Report, Scenario, play, play_scenario};
 
+/// A seed takes a second or two. This only turns one that hangs into a failure, where no clock of its own would.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// What `make test` plays.
 const SEEDS: Range<u64> = 0..200;
 
@@ -42,13 +45,16 @@ fn under_random_faults_every_promise_holds() {
     let (seeds, next) = (seeds(), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
     let total = Mutex::new(Total::default());
+    let playing = Mutex::new(BTreeMap::new());
     let one_after_the_other = || {
         loop {
             let seed = seeds.start + next.fetch_add(1, Ordering::SeqCst);
             if !seeds.contains(&seed) {
                 return;
             }
+            playing.lock().unwrap().insert(seed, Instant::now());
             let report = play(seed);
+            playing.lock().unwrap().remove(&seed);
             if std::env::var("CHAOS_TRACE").is_ok() {
                 println!("{:#?}\n{}", Scenario::of(seed), report.trace.join("\n"));
             }
@@ -61,11 +67,25 @@ fn under_random_faults_every_promise_holds() {
     };
     thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(2, usize::from);
-        (0..threads).for_each(|_| drop(scope.spawn(one_after_the_other)));
+        let players: Vec<_> = (0..threads).map(|_| scope.spawn(one_after_the_other)).collect();
+        let (done, is_done) = mpsc::channel();
+        scope.spawn(|| watch(&playing, is_done));
+        players.into_iter().for_each(|player| player.join().unwrap());
+        done.send(()).unwrap();
     });
     total.lock().unwrap().print();
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Ends the run if a seed does not.
+fn watch(playing: &Mutex<BTreeMap<u64, Instant>>, is_done: Receiver<()>) {
+    while is_done.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
+        if let Some((seed, _)) = playing.lock().unwrap().iter().find(|(_, began)| began.elapsed() > PATIENCE) {
+            println!("seed {seed} hangs\n  again: {}", how_to_replay(*seed));
+            std::process::exit(101);
+        }
+    }
 }
 
 #[test]
@@ -88,6 +108,20 @@ fn without_faults_every_promise_holds_and_nothing_strikes() {
         assert_eq!(report.wrong, None, "seed {seed}");
         assert_eq!(report.mishaps, BTreeMap::new());
         assert!(report.frames > 0);
+    }
+}
+
+#[test]
+fn after_two_hours_every_connection_has_ended_and_every_promise_holds() {
+    for seed in 0..2 {
+        let stays = Likes { leave: 0, ..Scenario::calm(seed).likes };
+        let scenario = Scenario { likes: stays, lingers: Some(Duration::from_secs(7500)), ..Scenario::calm(seed) };
+        let report = play_scenario(&scenario);
+        assert_eq!(report.wrong, None, "seed {seed}");
+        assert_eq!(report.open, 0, "seed {seed}");
+        let ended = |line: &&String| line.contains("ConnectionClosed(") && line.contains("Going away");
+        let told = report.trace.iter().filter(ended).count();
+        assert_eq!(told, report.connections, "seed {seed}:\n{}", report.trace.join("\n"));
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Scenario {
     pub pause: Duration,
     /// How much each likes to do what.
     pub likes: Likes,
+    /// How much longer everybody stays, once all has been judged, to be judged again.
+    pub lingers: Option<Duration>,
     /// When some are cut off at once, and how many of a hundred.
     pub storms: Vec<(Duration, u64)>,
 }
@@ -68,25 +70,29 @@ impl Scenario {
             7..=12 => dice.between(1, 3),
             _ => 1,
         };
-        let storms =
+        let storms: Vec<_> =
             (0..dice.below(4)).map(|_| (Duration::from_secs(dice.below(chaos)), dice.between(30, 100))).collect();
+        let plan = plan(seed, &mut dice, if inside_the_ladder { 8 } else { 3 });
+        let likes = Likes {
+            broadcast: dice.between(0, 4),
+            chat: dice.between(1, 6),
+            list: dice.below(2),
+            ping: dice.below(2),
+            mistake: dice.below(2),
+            pause_reading: dice.below(2),
+            leave: dice.below(80),
+        };
         Scenario {
             seed,
-            plan: plan(seed, &mut dice, if inside_the_ladder { 8 } else { 3 }),
+            plan,
             chaos: Duration::from_secs(chaos),
             inside_the_ladder,
             people,
             actions,
             pause: Duration::from_millis(chaos * 1000 / actions.max(2)),
-            likes: Likes {
-                broadcast: dice.between(0, 4),
-                chat: dice.between(1, 6),
-                list: dice.below(2),
-                ping: dice.below(2),
-                mistake: dice.below(2),
-                pause_reading: dice.below(2),
-                leave: dice.below(80),
-            },
+            likes,
+            // A connection lasts two hours.
+            lingers: (people <= 6 && dice.chance(3)).then_some(Duration::from_secs(7500)),
             storms,
         }
     }
