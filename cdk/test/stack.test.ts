@@ -141,6 +141,14 @@ test('names carry the stage', () => {
   }
 });
 
+test('the bus takes events of this account alone', () => {
+  assert.equal(resources(template, 'AWS::Events::EventBus').length, 1);
+  for (const [, { Properties }] of resources(template, 'AWS::Events::EventBus')) {
+    assert.equal(Properties.Policy, undefined);
+  }
+  assert.deepEqual(resources(template, 'AWS::Events::EventBusPolicy'), []);
+});
+
 test('every alarm names a section that the runbook has', () => {
   const headings = source('docs/RUNBOOK.md')
     .match(/^#+ .*$/gm)!

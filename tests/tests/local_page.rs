@@ -30,9 +30,13 @@ impl Answer {
 
 /// A request as this machine's browser sends it, but for what `headers` say.
 async fn get(runtime: &Runtime, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask(runtime, "GET", path, headers).await
+}
+
+async fn ask(runtime: &Runtime, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let address = runtime.address();
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let mut request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     let host = ("host", address.to_string());
     let named = headers.iter().any(|(name, _)| *name == "host");
     let all = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).chain((!named).then_some(host));
@@ -191,6 +195,18 @@ async fn other_sites_and_other_names_of_this_machine_are_told_nothing() {
         assert_eq!((answer.status, answer.headers["cache-control"].as_str()), (200, "no-store"), "{path}");
         let localhost = format!("localhost:{port}");
         assert_eq!(get(&runtime, path, &[("host", &localhost)]).await.status, 200, "{path}");
+    }
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_inspected_can_only_be_read() {
+    let runtime = Runtime::start(Options::default()).await.unwrap();
+    for path in ["/inspect/log", "/inspect/view", "/inspect/feed?after=1000000", "/inspect/parked"] {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let answer = ask(&runtime, method, path, &[("content-length", "0")]).await;
+            assert_eq!((answer.status, answer.headers["allow"].as_str()), (405, "GET,HEAD"), "{method} {path}");
+        }
     }
     runtime.stop().await;
 }

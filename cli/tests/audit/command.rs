@@ -28,6 +28,20 @@ impl Place {
         Place { args: vec!["--data".into(), path.to_str().unwrap().into()], env: Vec::new() }
     }
 
+    /// The same folder, with nothing that an SDK could find credentials or a region in.
+    pub(crate) fn without_aws(&self) -> Place {
+        let nothing = [
+            ("AWS_PROFILE", "nobody"),
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let keys =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
+        let all = nothing.into_iter().chain(keys.map(|name| (name, "")));
+        Place { args: self.args.clone(), env: all.map(|(name, value)| (name, value.to_owned())).collect() }
+    }
+
     /// Dummy credentials, and nothing of whoever runs the test.
     pub(crate) fn endpoint(url: &str) -> Place {
         let args = ["--endpoint-url", url, "--region", "eu-west-1"].map(str::to_owned).to_vec();

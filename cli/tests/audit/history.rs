@@ -56,6 +56,7 @@ async fn who_said_what_to_whom_and_did_it_arrive_is_one_command_wherever_the_dat
         answers
     };
     let alone = ask(&Place::folder(data.path())).await;
+    assert_eq!(ask(&Place::folder(data.path()).without_aws()).await, alone, "a folder needs no credentials");
     let runtime = hold(data.path(), &Faults::default()).await;
     assert_eq!(ask(&Place::folder(data.path())).await, alone, "through the runtime that holds the folder");
     assert_eq!(ask(&endpoint(data.path())).await, alone, "at an endpoint by its URL");
