@@ -69,7 +69,8 @@ STEPS = [
     Step("advisories", "lint", [sys.executable, "scripts/advisories.py"], count=count_checks),
     Step("cargo test", "test", ["cargo", "test", "--workspace", "--no-fail-fast"], count=count_cargo_test),
     # The same scenarios with every function a process, as on Lambda. `cargo test` has built bootstrap. One at a time, and
-    # without the crowd: its 10,000 pushes from unoptimised processes on two processors run into the calls' 1 s.
+    # without the crowd: its 10,000 pushes from unoptimised processes on two processors run into the calls' 1 s. The bundle's
+    # processes are optimised, and are given the crowd below.
     Step(
         "scenarios by process",
         "test",
@@ -95,6 +96,14 @@ STEPS = [
     ),
     # One architecture: two from scratch take over 8 minutes on two processors. `make bundle` builds both.
     Step("bundle", "bundle", [sys.executable, "scripts/bundle.py", "x86_64"], count=count_checks),
+    Step(
+        "bundle's crowd",
+        "bundle",
+        ["cargo", "test", "--workspace", "--test", "scenarios", "--", "fifty_people"],
+        count=count_cargo_test,
+        install=tools.require_x86_64,
+        env={"WEBCHAT_BOOTSTRAP": str(tools.ROOT / "target/lambda/x86_64/bootstrap")},
+    ),
     Step(
         "cdk types",
         "cdk",

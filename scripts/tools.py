@@ -6,6 +6,7 @@ emulator) is kept outside the checkout, so that a clean checkout does not fetch 
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,12 @@ class Missing(Exception):
 def have_node():
     """Whether the steps that use Node can run at all."""
     return bool(shutil.which("node") and shutil.which("npm"))
+
+
+def require_x86_64():
+    """For what runs the bundle that `make test` builds."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise Missing("the bundle that is built here is for x86_64")
 
 
 def install_cargo_deny():

@@ -163,6 +163,22 @@ async fn a_push_that_fails_or_is_not_answered_comes_again() {
 }
 
 #[tokio::test]
+async fn who_is_there_is_read_again_within_the_same_invocation() {
+    // Another try of Lambda's would come too late for any test.
+    let hour = Duration::from_secs(3600);
+    let stage = Stage::local(Timing { async_retries: [hour, hour], ..quick() }).await;
+    let mut clients = stage.clients(2).await;
+    // More often than the SDK tries one read.
+    let failed = stage.faults.inject("Query", "\"IndexName\":\"live\"", Effect::Refuse(500, "InternalServerError"), 7);
+    let accepted = clients[0].ask(broadcast("Anybody home?")).await;
+    for client in &mut clients {
+        client.expect_id("broadcast", &accepted["id"]).await;
+    }
+    assert_eq!(failed.times(), 7);
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn a_push_outlives_faults_longer_than_one_invocation() {
     let timing = Timing { push_budget: Duration::from_millis(100), ..quick() };
     let stage = Stage::local(timing).await;
