@@ -31,8 +31,8 @@ pub fn run(input: &[u8]) {
     let read = request.parse(input);
     world::play(&STAGE, Gate::start, async |gate| {
         let mut pipe = gate.world.public.enter();
-        let _ = pipe.write_all(input).await;
         let complete = matches!(read, Ok(httparse::Status::Complete(_)));
+        let _ = pipe.write_all(one_request(input, read)).await;
         if !complete {
             // More could come. It does not: that must end the connection, and nothing else.
             let _ = pipe.shutdown().await;
@@ -66,6 +66,16 @@ pub fn run(input: &[u8]) {
         gate.appended += opened.len() + closed.len();
         if gate.appended < APPENDED { Next::Same } else { Next::Fresh }
     });
+}
+
+/// Without another request behind the first, which would be answered for itself.
+fn one_request(input: &[u8], read: httparse::Result<usize>) -> &[u8] {
+    match read {
+        Ok(httparse::Status::Complete(end)) if input[end..].windows(6).any(|behind| behind == b"HTTP/1") => {
+            &input[..end]
+        }
+        _ => input,
+    }
 }
 
 impl Gate {

@@ -4,7 +4,7 @@
 
 use events::{Event, from_item, to_item};
 use handlers::hostile::read_record;
-use serde_dynamo::Item;
+use serde_dynamo::{AttributeValue, Item};
 use serde_json::{Value, value::RawValue};
 
 /// Reads the record as the projector does, and its item as readers of the log do.
@@ -26,6 +26,9 @@ pub fn run(input: &[u8]) {
         serde_json::from_value::<Item>(record.get_mut("dynamodb")?.get_mut("NewImage")?.take()).ok()
     });
     let Some(item) = image else { return };
+    if !item.values().all(as_stored) {
+        return;
+    }
     match from_item(item.clone()) {
         Ok(recorded) => {
             let again = to_item(&recorded).expect("what was read can be written");
@@ -48,9 +51,22 @@ pub fn run(input: &[u8]) {
     }
 }
 
+/// Whether the table could hold it: DynamoDB writes a number in one way only. One with more digits than Rust's numbers have is
+/// left out, too.
+fn as_stored(value: &AttributeValue) -> bool {
+    let number = |text: &String| text.parse::<serde_json::Number>().is_ok_and(|number| number.to_string() == *text);
+    match value {
+        AttributeValue::N(text) => number(text),
+        AttributeValue::Ns(texts) => texts.iter().all(number),
+        AttributeValue::L(values) => values.iter().all(as_stored),
+        AttributeValue::M(values) => values.values().all(as_stored),
+        _ => true,
+    }
+}
+
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     match item.get(name)? {
-        serde_dynamo::AttributeValue::S(text) => Some(text),
+        AttributeValue::S(text) => Some(text),
         _ => None,
     }
 }
