@@ -18,7 +18,7 @@ MEASURED = generated.ROOT / "target/bench/growth.json"
 IMAGES = generated.ROOT / "docs/images"
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 150, 44, 52
+LEFT, RIGHT, TOP, BOTTOM = 84, 150, 44, 52
 # Told apart by colour and by mark; readable on white and on black.
 CURVES = {
     "connect": ("#3b82f6", "circle"),
