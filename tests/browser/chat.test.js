@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { Pages, Person, Server, folder, until } from "./stage.js";
+import { Pages, Person, Server, comeLeaveAndCrash, folder, until } from "./stage.js";
 
 let server;
 before(async () => (server = await Server.start()));
@@ -34,21 +34,7 @@ test("two people talk to everyone and to each other, both ways, and hear what be
   await pages.close();
 });
 
-test("the list shows who comes, who leaves and whose browser crashes", async () => {
-  const pages = new Pages();
-  const ada = await Person.join(pages, server);
-  const [bob, eve] = [await Person.join(pages, server), await Person.join(pages, server)];
-  await ada.present(bob.name).waitFor();
-  await ada.present(eve.name).waitFor();
-  await bob.page.close();
-  await ada.present(bob.name).waitFor({ state: "detached" });
-  const crashed = eve.page.waitForEvent("crash");
-  const devtools = await eve.page.context().newCDPSession(eve.page);
-  devtools.send("Page.crash").catch(() => {}); // nobody is left to answer
-  await crashed;
-  await ada.present(eve.name).waitFor({ state: "detached" });
-  await pages.close();
-});
+test("the list shows who comes, who leaves and whose browser crashes", () => comeLeaveAndCrash(server));
 
 test("someone new who speaks is in the list at once", async () => {
   const pages = new Pages();

@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import https from "node:https";
 import { test } from "node:test";
-import { Pages, Person, flags } from "./stage.js";
+import { Pages, Person, comeLeaveAndCrash, flags } from "./stage.js";
 
 const { WEBCHAT_PAGE: page, WEBCHAT_TLS: tls } = process.env;
 const hosts = ["*.cloudfront.net", "*.execute-api.us-east-1.amazonaws.com", "elsewhere.example"].map((host) => `MAP ${host} ${tls}`);
@@ -82,21 +82,7 @@ test("two browsers chat through the deployed page, both ways, and hear what beca
   await pages.close();
 });
 
-test("the deployed page's list shows who comes, who leaves and whose browser crashes", async () => {
-  const pages = new Pages();
-  const ada = await Person.join(pages, { page });
-  const [bob, eve] = [await Person.join(pages, { page }), await Person.join(pages, { page })];
-  await ada.present(bob.name).waitFor();
-  await ada.present(eve.name).waitFor();
-  await bob.page.close();
-  await ada.present(bob.name).waitFor({ state: "detached" });
-  const crashed = eve.page.waitForEvent("crash");
-  const devtools = await eve.page.context().newCDPSession(eve.page);
-  devtools.send("Page.crash").catch(() => {}); // nobody is left to answer
-  await crashed;
-  await ada.present(eve.name).waitFor({ state: "detached" });
-  await pages.close();
-});
+test("the deployed page's list shows who comes, who leaves and whose browser crashes", () => comeLeaveAndCrash({ page }));
 
 test("the deployed page is let in, and a page from elsewhere is not", async () => {
   const pages = new Pages();

@@ -178,6 +178,23 @@ export class Person {
   }
 }
 
+/** Somebody comes, somebody leaves and somebody's browser crashes; another watches the list. */
+export async function comeLeaveAndCrash(server) {
+  const pages = new Pages();
+  const ada = await Person.join(pages, server);
+  const [bob, eve] = [await Person.join(pages, server), await Person.join(pages, server)];
+  await ada.present(bob.name).waitFor();
+  await ada.present(eve.name).waitFor();
+  await bob.page.close();
+  await ada.present(bob.name).waitFor({ state: "detached" });
+  const crashed = eve.page.waitForEvent("crash");
+  const devtools = await eve.page.context().newCDPSession(eve.page);
+  devtools.send("Page.crash").catch(() => {}); // nobody is left to answer
+  await crashed;
+  await ada.present(eve.name).waitFor({ state: "detached" });
+  await pages.close();
+}
+
 /** Waits until `look` gives something true, and gives it. `page` only tells the time. */
 export async function until(page, look, what) {
   const end = Date.now() + PATIENCE;
