@@ -81,6 +81,7 @@ impl Crowd {
                 stage: stage.clone(),
                 storm,
                 said: 0,
+                reads_again: None,
             };
             people.spawn(person.live());
         }
@@ -110,6 +111,8 @@ struct Person {
     /// Cuts it off, once.
     storm: CancellationToken,
     said: u64,
+    /// When it goes on reading, if it ever stopped.
+    reads_again: Option<tokio::time::Instant>,
 }
 
 impl Person {
@@ -200,7 +203,16 @@ impl Person {
             Some(2) => self.list(number, orders).await,
             Some(3) => drop(self.ask(number, orders, json!({"action": "ping"}), What::Other).await),
             Some(4) => self.mistake(number, orders),
-            _ => drop(orders.send(Order::StopReading(LONGEST_PAUSE.mul_f64(hundredths(self.dice.below(100)))))),
+            _ => self.stop_reading(orders),
+        }
+    }
+
+    /// Not again before it goes on reading: the pauses would add up to more than the longest.
+    fn stop_reading(&mut self, orders: &mpsc::UnboundedSender<Order>) {
+        let (now, pause) = (tokio::time::Instant::now(), LONGEST_PAUSE.mul_f64(hundredths(self.dice.below(100))));
+        if self.reads_again.is_none_or(|again| again <= now) {
+            self.reads_again = Some(now + pause);
+            let _ = orders.send(Order::StopReading(pause));
         }
     }
 
