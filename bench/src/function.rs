@@ -69,7 +69,7 @@ impl Function {
     ) -> Result<Self> {
         let (ask, asked) = mpsc::unbounded_channel();
         let ask = Rc::new(RefCell::new(ask));
-        let api = serve(move |head, body| answer(ask.clone(), head.uri.path().to_owned(), body)).await?;
+        let api = serve(None, move |head, body| answer(ask.clone(), head.uri.path().to_owned(), body)).await?;
         let mut command = Command::new(program);
         command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
         command.env("AWS_LAMBDA_RUNTIME_API", api.to_string()).env("_HANDLER", handler);

@@ -20,6 +20,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use tempfile::NamedTempFile;
 use tokio::task::LocalSet;
 
 use cases::PAGE;
@@ -106,6 +107,7 @@ impl Bench<'_> {
         let floors = self.starts(&mut report).await?;
         self.routes(&mut report, &floors).await?;
         self.broadcast_to_1000(&mut report).await?;
+        self.broadcast_over_tls(&mut report).await?;
         self.broadcast_to_100_000(&mut report).await?;
         self.zip(&mut report)?;
         self.projector(&mut report).await?;
@@ -255,6 +257,41 @@ impl Bench<'_> {
             note: Some(format!("the process that did all of +10 ms and +0 ms above: {:.1} MiB", post.peak_mib()?)),
             ..Row::default()
         });
+        Ok(())
+    }
+
+    /// The same pages as to API Gateway: its `@connections` speaks TLS. The first page of a process opens all connections.
+    async fn broadcast_over_tls(&self, report: &mut Report) -> Result<()> {
+        let trusted = NamedTempFile::new()?;
+        fs::write(trusted.path(), &self.stub.certificate)?;
+        let mut variables = self.variables.clone();
+        variables.retain(|(name, _)| *name != "WEBCHAT_GATEWAY_URL");
+        variables.push(("WEBCHAT_GATEWAY_URL", format!("https://{}/poc", self.stub.tls_address)));
+        variables.push(("AWS_CA_BUNDLE", trusted.path().to_string_lossy().into_owned()));
+        self.stub.reset(1000, LATENCY);
+        let pages = [self.stub.page(0, PAGE), self.stub.page(1, PAGE)];
+        let pages: Vec<Bytes> = pages.iter().enumerate().map(|(page, ids)| cases::deliver(page, ids)).collect();
+        let (mut first, mut warm) = (Vec::new(), Vec::new());
+        for _ in 0..7 {
+            let mut post = Function::start(self.bootstrap, "post", &variables, self.cpu).await?;
+            first.push(post.invoke(pages[0].clone()).await?.0);
+            for page in [&pages[1], &pages[0], &pages[1]] {
+                warm.push(post.invoke(page.clone()).await?.0);
+            }
+        }
+        let seen = self.stub.seen();
+        ensure!(seen.posted.len() == 1000, "{} of 1000 were posted to", seen.posted.len());
+        for (which, used) in [("the first page of 500 of a process", first), ("warm: a page of 500", warm)] {
+            let wall = Figures::millis(used.iter().map(|used| used.wall));
+            let cpu = Figures::millis(used.iter().map(|used| used.cpu));
+            report.add(Row {
+                name: &format!("broadcast to 1,000 at +10 ms over TLS, {which}"),
+                value: wall.median(),
+                spread: wall.spread(),
+                note: Some(format!("TLS 1.3, a P-256 certificate; {:.1} ms of CPU ({})", cpu.median(), cpu.spread())),
+                ..Row::default()
+            });
+        }
         Ok(())
     }
 

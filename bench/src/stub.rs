@@ -27,6 +27,10 @@ const LIVE_SHARDS: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
+    /// The same over TLS.
+    pub(crate) tls_address: SocketAddr,
+    /// The certificate to trust there.
+    pub(crate) certificate: String,
     state: Rc<RefCell<State>>,
 }
 
@@ -59,9 +63,11 @@ impl Stub {
     pub(crate) async fn start() -> Result<Stub> {
         let state = State { delay: Delay::start(), latency: Duration::ZERO, live: vec![], seen: Seen::default() };
         let state = Rc::new(RefCell::new(state));
-        let serving = state.clone();
-        let address = serve(move |head, body| answer(serving.clone(), head, body)).await?;
-        Ok(Stub { address, state })
+        let (plain, secret) = (state.clone(), state.clone());
+        let address = serve(None, move |head, body| answer(plain.clone(), head, body)).await?;
+        let (tls, certificate) = server::tls()?;
+        let tls_address = serve(Some(tls), move |head, body| answer(secret.clone(), head, body)).await?;
+        Ok(Stub { address, tls_address, certificate, state })
     }
 
     /// Forgets what it saw; from now on there are `connections`, and an answer takes `latency`.
