@@ -105,7 +105,7 @@ def markdown(parts):
 
 def line(row, notes):
     spread = f" ({row['spread']})" if row.get("spread") else ""
-    verdict = {True: "meets", False: "**misses**"}.get(row.get("meets"), "")
+    verdict = {True: "meets", False: "**misses**, [why](docs/SPEED.md)"}.get(row.get("meets"), "")
     if row.get("note"):
         notes.append(row["note"])
         verdict = f"{verdict} [{len(notes)}]".strip()
