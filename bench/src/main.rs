@@ -193,11 +193,15 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// The two pages of a broadcast to 1,000.
+    fn pages(&self) -> [Bytes; 2] {
+        [0, 1].map(|page| cases::deliver(page, &self.stub.page(page, PAGE)))
+    }
+
     async fn broadcast_to_1000(&self, report: &mut Report) -> Result<()> {
         let mut post = self.start("post").await?;
         self.stub.reset(1000, LATENCY);
-        let pages = [self.stub.page(0, PAGE), self.stub.page(1, PAGE)];
-        let pages: Vec<Bytes> = pages.iter().enumerate().map(|(page, ids)| cases::deliver(page, ids)).collect();
+        let pages = self.pages();
         let (cold, _) = post.invoke(pages[0].clone()).await?;
         let (mut walls, mut cpus) = (Vec::new(), Vec::new());
         for _ in 0..10 {
@@ -269,8 +273,7 @@ impl Bench<'_> {
         variables.push(("WEBCHAT_GATEWAY_URL", format!("https://{}/poc", self.stub.tls_address)));
         variables.push(("AWS_CA_BUNDLE", trusted.path().to_string_lossy().into_owned()));
         self.stub.reset(1000, LATENCY);
-        let pages = [self.stub.page(0, PAGE), self.stub.page(1, PAGE)];
-        let pages: Vec<Bytes> = pages.iter().enumerate().map(|(page, ids)| cases::deliver(page, ids)).collect();
+        let pages = self.pages();
         let (mut first, mut warm) = (Vec::new(), Vec::new());
         for _ in 0..7 {
             let mut post = Function::start(self.bootstrap, "post", &variables, self.cpu).await?;
