@@ -24,6 +24,10 @@ use projections::{
 use serde_json::{Value, json};
 use tests::Generator;
 
+/// As in `webchat`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs of which the median counts.
 const RUNS: usize = 5;
 const SEED: u64 = 7;
