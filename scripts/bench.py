@@ -37,7 +37,7 @@ FLOORS = "target/lambda/floors"
 PARTS = {
     "lambda": [
         BUNDLE,
-        [*FLOORS_BUILD, "--bin", "bare", "--bin", "empty", "--lambda-dir", FLOORS],
+        [*FLOORS_BUILD, "--bin", "bare", "--bin", "empty", "--bin", "put", "--lambda-dir", FLOORS],
         ["cargo", "run", "--quiet", "--release", "-p", "bench", "--bin", "bench", "--", f"target/lambda/{ARCH}/bootstrap", FLOORS],
     ],
     "replay": [["cargo", "bench", "-q", "-p", "tests", "--bench", "replay"]],
