@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A message of usual length.
 const TEXT: usize = 100;
-/// Tries: on a busy machine a push may overtake the handshake it follows, and is made again.
+/// Tries, as a push may overtake the handshake it follows on a busy machine, and is made again. Any other call too many fails at once.
 const TRIES: usize = 5;
 
 /// A runtime that is counted.
@@ -86,8 +86,9 @@ impl World {
         timeout(PATIENCE * 10, self.runtime.idle()).await.expect("the runtime never came to rest");
     }
 
-    /// Runs `what`, each time on something new, until it costs what the table says; if it never does, shows the difference.
+    /// Runs `what`, on something new if it is tried again, and compares what it costs with the table.
     async fn costs(&self, name: &str, mut what: impl AsyncFnMut(usize)) {
+        let expected = recorded().remove(name).unwrap_or_default();
         let mut costs = Vec::new();
         for attempt in 0..if recording() { 2 } else { TRIES } {
             self.rest().await;
@@ -95,16 +96,19 @@ impl World {
             what(attempt).await;
             self.rest().await;
             let cost = self.ledger.take();
-            if !recording() && recorded().get(name) == Some(&cost) {
+            if !recording() && cost == expected {
                 return;
             }
+            let again = recording() || differs_by_early_pushes(&cost, &expected);
             costs.push(cost);
+            if !again {
+                break;
+            }
         }
         let cost = costs.into_iter().min_by_key(Cost::all_calls).unwrap();
         if recording() {
             return record(name, cost);
         }
-        let expected = recorded().remove(name).unwrap_or_default();
         panic!("{name} costs\n{cost:#?}\nand tests/costs.json says\n{expected:#?}");
     }
 
@@ -113,6 +117,16 @@ impl World {
         assert_eq!(self.runtime.given_up(), vec![]);
         self.runtime.stop().await;
     }
+}
+
+/// Whether all that differs are pushes refused with 410, and the reads of connections that these make.
+fn differs_by_early_pushes(cost: &Cost, expected: &Cost) -> bool {
+    let others = |cost: &Cost| {
+        let mut cost = cost.clone();
+        cost.calls.retain(|call, _| !["PostToConnection 410", "Query events"].contains(&call.as_str()));
+        cost
+    };
+    others(cost) == others(expected)
 }
 
 fn recording() -> bool {
