@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use http::Uri;
 use local::{Chaos, Data, Mode, Options, Plan, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +23,10 @@ pub(crate) struct Args {
     /// Address for clients
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "ADDRESS")]
     bind: IpAddr,
+
+    /// Web pages that may connect besides its own, such as http://192.168.1.5:3000, separated by commas
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',', value_parser = origin)]
+    allowed_origins: Vec<String>,
 
     /// Folder of the data [default: webchat in the platform's data folder]
     #[arg(long, value_name = "DIR", conflicts_with = "memory")]
@@ -89,6 +94,7 @@ async fn serve(args: Args) -> Result<u8> {
     let options = Options {
         bind: args.bind,
         port: args.port,
+        allowed_origins: args.allowed_origins,
         data: data.clone(),
         functions: mode,
         concurrency: args.concurrency.map(usize::from),
@@ -110,6 +116,19 @@ async fn serve(args: Args) -> Result<u8> {
         count(&chaos)?;
     }
     Ok(0)
+}
+
+/// An origin as browsers send it: anything else would never match.
+fn origin(text: &str) -> Result<String, String> {
+    let sent = text.parse::<Uri>().ok().and_then(|uri| {
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+        Some(format!("{scheme}://{authority}").to_lowercase())
+    });
+    if sent.as_deref() == Some(text) {
+        Ok(sent.unwrap_or_default())
+    } else {
+        Err("no origin such as http://192.168.1.5:3000".to_owned())
+    }
 }
 
 /// Reads what is to go wrong.

@@ -10,7 +10,10 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
 
 fn webchat(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webchat"));
@@ -97,6 +100,30 @@ async fn ctrl_c_says_goodbye_to_clients_and_ends_well() {
         assert!(matches!(&last, Message::Close(Some(frame)) if u16::from(frame.code) == 1001), "{last:?}");
         drop(socket);
         assert!(child.wait().await.unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn open_to_every_address_it_lets_in_the_pages_it_was_told_of() {
+    let (ours, theirs) = ("http://192.0.2.1:3000", "http://192.0.2.2:3000");
+    let origins = format!("https://chat.example,{ours}");
+    let (_child, url, _) =
+        started(&["--port", "0", "--memory", "--bind", "0.0.0.0", "--allowed-origins", &origins]).await;
+    let from = async |origin: &str| {
+        let mut request = url.as_str().into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        connect_async(request).await.map(|(_, answer)| answer.status().as_u16()).map_err(|error| error.to_string())
+    };
+    assert_eq!(from(ours).await, Ok(101));
+    let refused = from(theirs).await.unwrap_err();
+    assert!(refused.contains("403"), "{refused}");
+    for no_origin in ["http://192.0.2.1:3000/", "192.0.2.1:3000", "http://Chat.example", "null"] {
+        let output = webchat(&["--memory", "--port", "0", "--allowed-origins", no_origin]).output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && stderr.contains("--allowed-origins") && stderr.contains(no_origin),
+            "{stderr}"
+        );
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Options {
     pub bind: IpAddr,
     /// Public port; 0 takes a free one.
     pub port: u16,
+    /// Web pages that may connect, by their origins, besides the runtime's own.
+    pub allowed_origins: Vec<String>,
     /// Connections at once, more are refused with 503; `None` for as many as the limit of open files has room for.
     pub max_connections: Option<usize>,
     /// Where the data is.
@@ -101,6 +103,7 @@ impl Default for Options {
         Options {
             bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
+            allowed_origins: Vec::new(),
             max_connections: None,
             data: Data::Memory,
             timing: Timing::default(),
@@ -151,7 +154,8 @@ impl Runtime {
             folder.announce(&Holder { pid: std::process::id(), aws: aws_url.clone() })?;
         }
         let sdk = sdk_config(&aws_url);
-        let settings = settings(&aws_url, public_address, options.timing.clone());
+        let mut settings = settings(&aws_url, public_address, options.timing.clone());
+        settings.allowed_origins.extend(options.allowed_origins.iter().cloned());
         let launcher = launcher(&options.functions, &settings, &aws_url).await?;
         let max_connections = options.max_connections.unwrap_or_else(|| Room::make().connections);
         let head_limit = options.timing.head_limit;
