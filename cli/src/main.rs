@@ -24,7 +24,7 @@ use std::{future::Future, io::IsTerminal, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-/// The embedded store and the SDK allocate for every attribute of an event: with the system's allocator, replay is slower by an eighth.
+/// The embedded store and the SDK allocate for every attribute of an event: with the system's allocator, replay is slower by a tenth.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

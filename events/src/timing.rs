@@ -37,6 +37,8 @@ pub struct Timing {
     pub push_backoff_max: Duration,
     /// How long one `post` invocation keeps trying before it hands the rest to a fresh notice.
     pub push_budget: Duration,
+    /// A listener that took nothing of a broadcast within `push_budget`, while others did, gets one try of each for this long.
+    pub slow_memory: Duration,
 
     /// A planner of a broadcast publishes a page of 500 this often: 10,000 pushes a second, what API Gateway takes from an
     /// account unless it was asked for more.
@@ -87,6 +89,7 @@ impl Default for Timing {
             push_backoff: Duration::from_millis(100),
             push_backoff_max: Duration::from_secs(3),
             push_budget: Duration::from_secs(20),
+            slow_memory: Duration::from_secs(60),
             page_interval: Duration::from_millis(50),
             sweep_interval: Duration::from_secs(300),
             view_retention: Duration::from_secs(7 * 24 * 3600),

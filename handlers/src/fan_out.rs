@@ -88,7 +88,12 @@ impl Post {
     /// Pushes to exactly the ids of one page and records the count.
     pub(crate) async fn deliver(&self, deliver: Deliver, context: &Context) -> Result<String, Fault> {
         let Deliver { said, page, attempt, connections } = deliver;
-        let fates = self.pusher.push(&Push::from(&said), connections).await?;
+        let frame = Push::from(&said);
+        let fates = if attempt == 1 {
+            self.pusher.push_to_listeners(&frame, connections).await?
+        } else {
+            self.pusher.push(&frame, connections).await?
+        };
         let gone = with(&fates, Fate::Gone);
         let pending = with(&fates, Fate::Pending);
         let counted = count(&fates, page, attempt);
@@ -162,8 +167,8 @@ fn count(fates: &[(ConnectionId, Fate)], page: u32, attempt: u32) -> BroadcastDe
     let count = |counts: fn(Fate) -> bool| {
         fates.iter().filter(|(_, fate)| counts(*fate)).count().try_into().unwrap_or(u32::MAX)
     };
-    let given_up = |fate| fate == Fate::Refused;
-    let last_given_up = |fate| matches!(fate, Fate::Refused | Fate::Pending);
+    let given_up = |fate| matches!(fate, Fate::Refused | Fate::Slow);
+    let last_given_up = |fate| matches!(fate, Fate::Refused | Fate::Slow | Fate::Pending);
     BroadcastDelivered {
         page,
         attempt,

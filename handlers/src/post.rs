@@ -84,7 +84,7 @@ impl Post {
                 self.again(Notice::Chat(Chat { attempt: attempt + 1, ..chat }), attempt).await?;
                 return Ok(format!("{fate:?}"));
             }
-            Fate::Pending => Some(Reason::Unreachable),
+            Fate::Pending | Fate::Slow => Some(Reason::Unreachable),
         };
         let conversation = conversation::between(&chat.from, &chat.to);
         let address = Address { conversation, from: chat.from, to: chat.to, receipt: chat.receipt };

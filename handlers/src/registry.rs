@@ -115,7 +115,7 @@ impl Function {
             }
             Function::Post => {
                 let (log, bus, view) = (parts.log(), parts.bus(), parts.view());
-                let pusher = Pusher { gateway: parts.gateway(), log: log.clone(), timing: timing.clone() };
+                let pusher = Pusher::new(parts.gateway(), log.clone(), timing.clone());
                 let post = Arc::new(Post { pusher, log, view, bus, timing });
                 service(move |notice, context| post.clone().handle(notice, context))
             }

@@ -200,6 +200,84 @@ async fn a_push_outlives_faults_longer_than_one_invocation() {
     stage.finish().await;
 }
 
+/// How the path of a push spells a connection, up to its `=`.
+fn in_path(client: &Client) -> &str {
+    client.id.trim_end_matches('=')
+}
+
+/// Delivered and failed of each notice that pushed the message.
+async fn counts(stage: &Stage, accepted: &Value) -> Vec<(u32, u32)> {
+    stage.idle().await;
+    let counts = outcomes(stage, accepted).await.into_iter().map(|event| match event {
+        Event::BroadcastDelivered(page) => (page.delivered, page.failed),
+        other => panic!("{other:?}"),
+    });
+    let mut counts: Vec<_> = counts.collect();
+    counts.sort_unstable();
+    counts
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_read_is_waited_for_once_and_then_gets_one_try_of_each_broadcast() {
+    let timing = Timing { push_budget: Duration::from_millis(100), ..quick() };
+    let stage = Stage::local(timing).await;
+    let mut clients = stage.clients(5).await;
+    let mut deaf = clients.pop().unwrap();
+    let refused =
+        stage.faults.inject("PostToConnection", in_path(&deaf), Effect::Refuse(429, "LimitExceededException"), ALWAYS);
+    let first = clients[0].ask(broadcast("first")).await;
+    assert_eq!(counts(&stage, &first).await, [(0, 0), (0, 0), (0, 0), (0, 1), (4, 0)], "waited for, five times over");
+    let before = refused.times();
+    assert!(before > 5, "{before}");
+    let second = clients[0].ask(broadcast("second")).await;
+    assert_eq!(counts(&stage, &second).await, [(4, 1)]);
+    assert_eq!(refused.times(), before + 1);
+    // A message to it alone is worth the wait.
+    let accepted = clients[0].ask(chat(&deaf, "are you there?")).await;
+    let receipt = clients[0].expect("receipt").await;
+    assert_eq!((&receipt["message_id"], &receipt["reason"]), (&accepted["id"], &json!("unreachable")));
+    assert!(refused.times() > before + 1 + 5);
+    // It reads again: the one try is enough, and then it is one like all others.
+    stage.faults.clear();
+    let third = clients[0].ask(broadcast("third")).await;
+    assert_eq!(counts(&stage, &third).await, [(5, 0)]);
+    let refused =
+        stage.faults.inject("PostToConnection", in_path(&deaf), Effect::Refuse(429, "LimitExceededException"), 1);
+    let fourth = clients[0].ask(broadcast("fourth")).await;
+    assert_eq!(counts(&stage, &fourth).await, [(5, 0)]);
+    assert_eq!(refused.times(), 1);
+    for client in clients.iter_mut().chain([&mut deaf]) {
+        client.expect_id("broadcast", &third["id"]).await;
+        client.expect_id("broadcast", &fourth["id"]).await;
+    }
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_a_listener_that_does_not_read_while_others_fail_too_or_it_is_not_known_yet() {
+    let limited = Effect::Refuse(429, "LimitExceededException");
+    let timing = Timing { push_budget: Duration::from_millis(100), ..quick() };
+    for (effect, strikes_all) in [(limited.clone(), true), (Effect::Refuse(410, "GoneException"), false)] {
+        let stage = Stage::local(timing.clone()).await;
+        let mut clients = stage.clients(5).await;
+        let listener = in_path(&clients[4]).to_owned();
+        let whom = if strikes_all { "storm" } else { &listener };
+        let struck = stage.faults.inject("PostToConnection", whom, effect.clone(), ALWAYS);
+        let storm = clients[0].ask(broadcast("storm")).await;
+        let of_the_storm = counts(&stage, &storm).await;
+        assert!(
+            struck.times() > 5 && of_the_storm.iter().any(|(_, failed)| *failed > 0),
+            "{effect:?}: {of_the_storm:?}"
+        );
+        stage.faults.clear();
+        let struck = stage.faults.inject("PostToConnection", &listener, limited.clone(), 2);
+        let calm = clients[0].ask(broadcast("calm")).await;
+        clients[4].expect_id("broadcast", &calm["id"]).await;
+        assert_eq!((struck.times(), counts(&stage, &calm).await), (2, vec![(5, 0)]), "{effect:?}");
+        stage.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn a_push_that_never_succeeds_is_given_up_and_the_sender_is_told() {
     let timing = Timing { push_budget: Duration::from_millis(50), ..quick() };
