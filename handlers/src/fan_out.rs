@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use events::{
-    ConnectionId,
+    Appended, ConnectionId,
     delivery::{self, BroadcastDelivered},
     time,
 };
@@ -95,7 +95,7 @@ impl Post {
             self.pusher.push(&frame, connections).await?
         };
         let gone = with(&fates, Fate::Gone);
-        let pending = with(&fates, Fate::Pending);
+        let mut pending = with(&fates, Fate::Pending);
         let counted = count(&fates, page, attempt);
         let outcome = format!(
             "{} delivered, {} gone, {} failed, {} pending",
@@ -104,15 +104,17 @@ impl Post {
             counted.failed,
             pending.len()
         );
-        let mut notices: Vec<_> = gone
-            .into_iter()
-            .map(|connection| Notice::ConnectionGone(ConnectionGone { id: said.id, connection }))
-            .collect();
         let id = said.id;
+        let counted = delivery::broadcast_delivered(id, counted, time::now(), &context.request_id);
+        if let Appended::AlreadyThere(_) = self.record(counted).await? {
+            // An earlier run counted this page, and may have left the slow ones to further tries.
+            pending.extend(with(&fates, Fate::Slow));
+        }
+        let mut notices: Vec<_> =
+            gone.into_iter().map(|connection| Notice::ConnectionGone(ConnectionGone { id, connection })).collect();
         if attempt < ATTEMPTS && !pending.is_empty() {
             notices.push(Notice::Deliver(Deliver { said, page, attempt: attempt + 1, connections: pending }));
         }
-        self.record(delivery::broadcast_delivered(id, counted, time::now(), &context.request_id)).await?;
         // The last act: an invocation that fails before has put nothing on the bus that its retry would put there again.
         self.publish(notices).await?;
         Ok(outcome)

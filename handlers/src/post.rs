@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use events::{
-    Event, EventLog, RecordedEvent, Timing, conversation,
+    Appended, Event, EventLog, RecordedEvent, Timing, conversation,
     delivery::{self, Address, Reason},
     time,
 };
@@ -127,10 +127,10 @@ impl Post {
     }
 
     /// Records an outcome; if another stands already, that one does.
-    pub(crate) async fn record(&self, outcome: RecordedEvent) -> Result<(), Fault> {
+    pub(crate) async fn record(&self, outcome: RecordedEvent) -> Result<Appended, Fault> {
         if let Event::MessageUndeliverable(undeliverable) = &outcome.event {
             info!(stream = %outcome.stream, reason = ?undeliverable.reason, "a message is undeliverable");
         }
-        self.log.append(&outcome).await.map(drop).map_err(|error| Fault::new("NotAppended", error))
+        self.log.append(&outcome).await.map_err(|error| Fault::new("NotAppended", error))
     }
 }

@@ -254,6 +254,22 @@ async fn a_listener_that_does_not_read_is_waited_for_once_and_then_gets_one_try_
 }
 
 #[tokio::test]
+async fn a_page_that_runs_again_accounts_for_a_listener_found_not_to_read_meanwhile() {
+    let timing = Timing { push_budget: Duration::from_millis(100), ..quick() };
+    let stage = Stage::local(timing).await;
+    let mut clients = stage.clients(5).await;
+    let limited = Effect::Refuse(429, "LimitExceededException");
+    stage.faults.inject("PostToConnection", in_path(&clients[4]), limited, ALWAYS);
+    // As often as the SDK tries, as often as `Bus` does: the invocation fails when it has counted the page.
+    let unpublished =
+        stage.faults.inject("PutEvents", r#""DetailType":"deliver""#, Effect::Refuse(500, "InternalFailure"), 9);
+    let accepted = clients[0].ask(broadcast("twice")).await;
+    assert_eq!(counts(&stage, &accepted).await, [(0, 0), (0, 0), (0, 0), (0, 1), (4, 0)]);
+    assert_eq!(unpublished.times(), 9);
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn nobody_is_taken_for_a_listener_that_does_not_read_while_others_fail_too_or_it_is_not_known_yet() {
     let limited = Effect::Refuse(429, "LimitExceededException");
     let timing = Timing { push_budget: Duration::from_millis(100), ..quick() };
