@@ -2,7 +2,8 @@
 //!
 //! The function runs on one processor, the harness and the stubs of AWS on another. Every figure is a median of repeated
 //! runs, with the spread from the first tenth to the last. Of the floors, `bare` is what the harness itself costs,
-//! `empty` adds the Lambda runtime for Rust, and `put` one call of the SDK: what is above them is ours. `scripts/bench.py` builds, runs this and makes the table.
+//! `empty` adds the Lambda runtime for Rust, and `put` one call of the SDK: what is above them is ours. `scripts/bench.py` builds,
+//! runs this and makes the table.
 
 mod cases;
 mod delay;

@@ -124,11 +124,8 @@ fn origin(text: &str) -> Result<String, String> {
         let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
         Some(format!("{scheme}://{authority}").to_lowercase())
     });
-    if sent.as_deref() == Some(text) {
-        Ok(sent.unwrap_or_default())
-    } else {
-        Err("no origin such as http://192.168.1.5:3000".to_owned())
-    }
+    let as_sent = sent.as_deref() == Some(text);
+    as_sent.then(|| text.to_owned()).ok_or_else(|| "no origin such as http://192.168.1.5:3000".to_owned())
 }
 
 /// Reads what is to go wrong.

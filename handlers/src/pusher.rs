@@ -25,6 +25,9 @@ use crate::{
     gateway::{Frame, GatewayClient, Pushed},
 };
 
+/// So many times as many must have been settled at once before it is the client that is to blame, and not the gateway.
+const OTHERS: usize = 3;
+
 /// Pushes frames.
 pub(crate) struct Pusher {
     gateway: GatewayClient,
@@ -122,7 +125,7 @@ impl Pusher {
             let once_more = not_taken(&open);
             not_reading.retain(|connection| once_more.contains(connection));
         }
-        // The same few through every round, while all others took it at once: it is not the gateway that is short of something.
+        // The same few through every round, while all others were settled at once: it is not the gateway that is short of something.
         if open.len() < not_at_once || at_once < not_at_once * OTHERS {
             not_reading.clear();
         }
@@ -196,9 +199,6 @@ fn not_taken(open: &Tries<Tried>) -> HashSet<ConnectionId> {
     let not_taken = open.iter().filter(|(_, tried)| *tried == Tried::NotTaken);
     not_taken.map(|(connection, _)| connection.clone()).collect()
 }
-
-/// So many times as many must have taken a frame at once before it is the client that is to blame, and not the gateway.
-const OTHERS: usize = 3;
 
 /// Connections whose clients do not read: they took nothing within a whole budget, while others did. The gateway keeps what it
 /// sends to a client, refuses more when that is full, and does not say for how long. To wait for them would hold an invocation of
